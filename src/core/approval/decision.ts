@@ -1,0 +1,89 @@
+import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { z } from 'zod';
+import { PersonId } from '../identity/ids.ts';
+import { ProposalId } from '../proposal/proposal-id.ts';
+import { canonicalJson } from '../tool/canonical-json.ts';
+
+/** What one person decided about one proposal, and in which words. */
+export const DecisionStatement = z.strictObject({
+  v: z.literal(1),
+  proposal: ProposalId,
+  nonce: z.string().regex(/^[0-9a-f]{32}$/),
+  /** Binds the decision to everything in the proposal: tool, arguments, context, policy, epoch, expiry. */
+  termsDigest: z.string().regex(/^[0-9a-f]{64}$/),
+  decision: z.enum(['approve', 'deny']),
+  person: PersonId,
+  /** The approver entry of the rule by which this person was entitled: `user:U…` or `usergroup:S…`. */
+  as: z.string().min(1).max(80),
+  reason: z.string().min(1).max(3000).optional(),
+  /** SHA-256 of the card or the review that the person had before them. */
+  shown: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Milliseconds on Redis's clock, read when the click was judged. */
+  at: z.int().positive(),
+});
+export type DecisionStatement = z.infer<typeof DecisionStatement>;
+
+/** Ed25519 over the statement's canonical text; base64url. */
+export const SignedDecision = z.strictObject({ statement: DecisionStatement, signature: z.string().max(128) });
+export type SignedDecision = z.infer<typeof SignedDecision>;
+
+export type ApprovalPrivateKey = KeyObject & { readonly __brand: 'ApprovalPrivateKey' };
+export type ApprovalPublicKey = KeyObject & { readonly __brand: 'ApprovalPublicKey' };
+
+export class ApprovalKeyInvalid extends Error {
+  override readonly name = 'ApprovalKeyInvalid';
+  readonly code = 'approval_key_invalid';
+}
+
+/** @param material PEM, or base64 of PKCS#8 DER. */
+export function approvalPrivateKeyOf(material: string): ApprovalPrivateKey {
+  return ed25519(material, 'private') as ApprovalPrivateKey;
+}
+
+/** @param material PEM, or base64 of SPKI DER. */
+export function approvalPublicKeyOf(material: string): ApprovalPublicKey {
+  return ed25519(material, 'public') as ApprovalPublicKey;
+}
+
+export function publicKeyFor(key: ApprovalPrivateKey): ApprovalPublicKey {
+  return createPublicKey(key) as ApprovalPublicKey;
+}
+
+export function signDecision(key: ApprovalPrivateKey, statement: DecisionStatement): SignedDecision {
+  return { statement, signature: sign(null, signedBytes(statement), key).toString('base64url') };
+}
+
+export function decisionIsGenuine(key: ApprovalPublicKey, signed: SignedDecision): boolean {
+  return verify(null, signedBytes(signed.statement), key, Buffer.from(signed.signature, 'base64url'));
+}
+
+function signedBytes(statement: DecisionStatement): Buffer {
+  const { reason, ...rest } = statement;
+  const text = canonicalJson(reason === undefined ? rest : { ...rest, reason });
+  return Buffer.from(`countersign/decision/v1\n${text}`, 'utf8');
+}
+
+function ed25519(material: string, kind: 'private' | 'public'): KeyObject {
+  const create = kind === 'private' ? createPrivateKey : createPublicKey;
+  let key: KeyObject;
+  try {
+    key = material.includes('-----BEGIN')
+      ? create(material)
+      : create({
+          key: Buffer.from(material, 'base64'),
+          format: 'der',
+          type: kind === 'private' ? 'pkcs8' : 'spki',
+        } as Parameters<typeof createPrivateKey>[0] & Parameters<typeof createPublicKey>[0]);
+  } catch (cause) {
+    throw new ApprovalKeyInvalid(`the approval ${kind} key is neither PEM nor base64 DER`, { cause });
+  }
+  // createPublicKey also accepts a private key: a holder of the "public" key could then sign.
+  if (key.asymmetricKeyType !== 'ed25519' || key.type !== kind || (kind === 'public' && isPrivate(material))) {
+    throw new ApprovalKeyInvalid(`the approval ${kind} key must be an Ed25519 ${kind} key`);
+  }
+  return key;
+}
+
+function isPrivate(material: string): boolean {
+  return material.includes('PRIVATE KEY');
+}

@@ -1,0 +1,26 @@
+/**
+ * Why a click did not count. Every refusal has its sentence in `slack/notices.ts`; the compiler holds that table
+ * complete.
+ */
+export const DECISION_REFUSALS = [
+  'not_found',
+  'not_this_card',
+  'other_workspace',
+  'not_a_person',
+  'guest',
+  'deactivated',
+  'stranger',
+  'not_an_approver',
+  'own_call',
+  'owner_of_the_service',
+  'shared_channel',
+  'cannot_check',
+  'already_voted',
+  'already_settled',
+  'too_late',
+  'writes_off',
+  'reason_missing',
+  'seal_broken',
+  'not_shown_whole',
+] as const;
+export type DecisionRefusal = (typeof DECISION_REFUSALS)[number];

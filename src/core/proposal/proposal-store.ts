@@ -1,0 +1,105 @@
+import type { SignedDecision } from '../approval/decision.ts';
+import type { Admission, AdmissionRefusal } from '../execution/admission.ts';
+import type { Outcome } from '../execution/outcome.ts';
+import type { AgentId, PrincipalId } from '../identity/ids.ts';
+import type { OffEntry } from '../switch/write-switch.ts';
+import type { CardRef, ProposalRecord } from './proposal.ts';
+import type { ProposalId } from './proposal-id.ts';
+import type { SealedTerms } from './seal.ts';
+
+export type Created =
+  | { readonly created: 'new'; readonly record: ProposalRecord }
+  /** The same idempotency key and the same call: this is the proposal that stands. */
+  | { readonly created: 'joined'; readonly record: ProposalRecord }
+  | { readonly created: 'conflict'; readonly id: ProposalId }
+  | { readonly created: 'writes_off'; readonly entry: OffEntry | undefined }
+  /** The switch was flipped since the terms were made (or they are over 5 s old): read it again and seal again. */
+  | { readonly created: 'stale_terms' }
+  | { readonly created: 'over_budget'; readonly retryAfterMs: number }
+  | { readonly created: 'budget_missing' }
+  | { readonly created: 'too_many_pending'; readonly limit: number };
+
+export type Decided =
+  /** Recorded. `settled` says whether this vote settled it. The same person's same vote again gives the same answer. */
+  | { readonly ok: true; readonly settled: boolean; readonly record: ProposalRecord; readonly replayed: boolean }
+  | {
+      readonly ok: false;
+      readonly refusal: 'not_found' | 'already_voted' | 'already_settled' | 'too_late' | 'writes_off' | 'terms_changed';
+      readonly record: ProposalRecord | undefined;
+    };
+
+export type Admitted =
+  | { readonly ok: true; readonly admission: Admission; readonly record: ProposalRecord }
+  | { readonly ok: false; readonly refusal: AdmissionRefusal; readonly record: ProposalRecord | undefined };
+
+/** The race is in the verb: of any number of callers one is told `settled`, the others `lost_race`. */
+export type Settled = 'settled' | 'lost_race' | 'not_due';
+
+/**
+ * Own state, and the authority: each method is one atomic step together with its audit entry, its place in the
+ * indexes, and the news to whoever waits. Contract suite: test/contracts/proposal-store.contract.ts.
+ * Every method rejects with `StoreUnavailable` where the store does not answer in time; then nothing is known.
+ */
+export interface ProposalStore {
+  /**
+   * Writes a proposal: `pending` where people decide, `approved` where the policy itself allows it (then the budget is
+   * reserved in the same step). Compares the switch epoch and the clock in the terms with its own.
+   */
+  create(sealed: SealedTerms, limits: { pendingPerAgent: number; pendingPerTenant: number }): Promise<Created>;
+  read(id: ProposalId): Promise<ProposalRecord | undefined>;
+  /** One vote. The quorum and the deadline are those of the stored terms; the executor checks them again, sealed. */
+  decide(signed: SignedDecision): Promise<Decided>;
+  withdraw(id: ProposalId, by: { agent: AgentId; principal: PrincipalId; why?: string }): Promise<Settled>;
+  /** Settles as expired what is pending past its deadline, or approved past its time to start. */
+  expire(id: ProposalId): Promise<Settled>;
+  /** approved → executing, once: permit, epoch, scopes, state, times and digest are all compared in this step. */
+  admit(ask: {
+    id: ProposalId;
+    termsDigest: string;
+    admission: string;
+    executor: string;
+    leaseMs: number;
+  }): Promise<Admitted>;
+  /** Extends the lease of a running call; false: it was settled meanwhile (as unknown). */
+  extendLease(admission: Admission, leaseMs: number): Promise<boolean>;
+  /**
+   * The call was admitted and not started (too slow): executing → approved, or halted where the switch went off
+   * meanwhile. The next attempt needs an admission of its own.
+   */
+  giveBack(admission: Admission, why: string): Promise<Settled>;
+  /** executing → succeeded, failed or unknown. A late result after `unknown` is audited and changes nothing. */
+  finish(admission: Admission, outcome: Outcome): Promise<Settled>;
+  /** executing → unknown, where the lease has lapsed: the executor died, or cannot say. */
+  declareUnknown(id: ProposalId, why: string): Promise<Settled>;
+  /** approved → halted: the executor's own judgement refuses. `alarm` where the record itself is not genuine. */
+  refuse(id: ProposalId, refusal: { refusal: string; message: string; alarm: boolean }): Promise<Settled>;
+
+  /** Ids that need a hand: approved and not started, past a deadline, or executing past a lease. Oldest first. */
+  due(limit: number): Promise<{ ready: ProposalId[]; expired: ProposalId[]; lapsed: ProposalId[] }>;
+  /** Pending ids, oldest deadline first; all tenants, or one. */
+  pending(filter: { tenant?: string; limit: number }): Promise<ProposalId[]>;
+  /** Redis's clock, ms. */
+  now(): Promise<number>;
+}
+
+/**
+ * Which cards are behind their proposals. Every transition marks its proposal in the same atomic step, so a crash
+ * between the decision and the card loses nothing.
+ */
+export interface CardOutbox {
+  /** Takes up to `limit` marked proposals for `leaseMs`; nobody else is given them meanwhile. */
+  claim(limit: number, leaseMs: number): Promise<ProposalId[]>;
+  /** The card shows `revision`. Removes the mark unless the proposal has moved on; remembers where the card stands. */
+  drawn(id: ProposalId, revision: number, card: CardRef): Promise<void>;
+  /** Try again in `delayMs`. */
+  postpone(id: ProposalId, delayMs: number): Promise<void>;
+  /** It can never be drawn (no channel, bot not invited, …): remove the mark, audit why. */
+  abandon(id: ProposalId, why: string): Promise<void>;
+  /** Calls back when something was marked; the returned function stops it. May miss: poll as well. */
+  onMarked(callback: () => void): Promise<() => Promise<void>>;
+}
+
+export class StoreUnavailable extends Error {
+  override readonly name = 'StoreUnavailable';
+  readonly code = 'store_unavailable';
+}

@@ -1,0 +1,83 @@
+import type { CallContext } from '../identity/call-context.ts';
+import type { PersonId, TenantId } from '../identity/ids.ts';
+import type { ProposalId } from '../proposal/proposal-id.ts';
+import type { SwitchScope } from './scope.ts';
+
+/** Who flipped the switch: a person in Slack, or an operator at a terminal (`cli:name`). */
+export type Operator = PersonId | `cli:${string}`;
+
+/** One scope that is off, and what is known about it. Times: ms on Redis's clock. */
+export interface OffEntry {
+  readonly scope: SwitchScope;
+  readonly by: Operator;
+  readonly why: string | undefined;
+  readonly since: number;
+  /** A reminder time, set by `off for 2h`. Nothing turns itself on. */
+  readonly until: number | undefined;
+}
+
+/** What a guard needs before it freezes a proposal. */
+export interface SwitchReading {
+  /** Redis's clock, ms. */
+  readonly now: number;
+  readonly epoch: number;
+  /** `closed` where the switch is missing, unreadable, or its permit has lapsed: nobody turned it off, and it is off. */
+  readonly writes:
+    | { readonly state: 'on' }
+    | { readonly state: 'off'; readonly entry: OffEntry }
+    | { readonly state: 'closed'; readonly why: 'never_armed' | 'permit_lapsed' | 'unreadable' };
+}
+
+export interface SwitchStatus {
+  readonly shards: number;
+  /** Shards that answered; fewer than `shards` means that the rest of this is not the whole truth. */
+  readonly answered: number;
+  readonly epoch: number;
+  readonly state: 'on' | 'off' | 'closed';
+  /** Who turned everything on or off last; undefined where nobody ever did. */
+  readonly last: { by: Operator; why: string | undefined; since: number } | undefined;
+  readonly off: readonly OffEntry[];
+  readonly pending: number;
+  readonly approved: number;
+  readonly executing: number;
+}
+
+export interface OffAnswer {
+  /** True only if every shard, and its replicas, hold the new state, and the start deadline has passed since. */
+  readonly confirmed: boolean;
+  readonly shards: number;
+  readonly confirmedShards: number;
+  readonly epoch: number;
+  readonly since: number;
+  readonly halted: readonly ProposalId[];
+  /** Calls that had started before: they may finish. */
+  readonly executing: readonly ProposalId[];
+}
+
+export type OnAnswer =
+  | { readonly ok: true; readonly epoch: number; readonly since: number }
+  /** Someone flipped it since `expectedEpoch` was read: look again before arming. */
+  | { readonly ok: false; readonly refusal: 'epoch_moved'; readonly epoch: number }
+  | { readonly ok: false; readonly refusal: 'not_off' }
+  | { readonly ok: false; readonly refusal: 'not_confirmed'; readonly confirmedShards: number };
+
+/** The kill switch. Contract suite: test/contracts/write-switch.contract.ts. */
+export interface WriteSwitch {
+  read(context: CallContext, tool: string): Promise<SwitchReading>;
+  status(tenant?: TenantId): Promise<SwitchStatus>;
+  /**
+   * Resolves only when no write in scope can start any more (confirmed), or says that it is not confirmed and keeps
+   * trying in the background until it is.
+   */
+  off(flip: { scope: SwitchScope; by: Operator; why?: string; forMs?: number }): Promise<OffAnswer>;
+  /** Strict: a reason, and a compare-and-set on the epoch that the operator saw. */
+  on(flip: { scope: SwitchScope; by: Operator; why: string; expectedEpoch: number }): Promise<OnAnswer>;
+  /** Renews every shard's permit where the durable state is on. Called every second by approval services only. */
+  renewPermits(): Promise<{ renewed: number; off: number; failed: number }>;
+}
+
+/** Life of a permit without renewal: with nobody left to hear `off`, writes stop within this time. */
+export const PERMIT_LIFE_MS = 5_000;
+export const PERMIT_RENEWAL_MS = 1_000;
+/** D: an executor starts a call only if less than this passed since it asked for admission (monotonic clock). */
+export const START_DEADLINE_MS = 50;
