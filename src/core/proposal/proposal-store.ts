@@ -21,10 +21,21 @@ export type Created =
 
 export type Decided =
   /** Recorded. `settled` says whether this vote settled it. The same person's same vote again gives the same answer. */
-  | { readonly ok: true; readonly settled: boolean; readonly record: ProposalRecord; readonly replayed: boolean }
+  | {
+      readonly ok: true;
+      readonly settled: boolean;
+      readonly record: ProposalRecord;
+      readonly replayed: boolean;
+    }
   | {
       readonly ok: false;
-      readonly refusal: 'not_found' | 'already_voted' | 'already_settled' | 'too_late' | 'writes_off' | 'terms_changed';
+      readonly refusal:
+        | 'not_found'
+        | 'already_voted'
+        | 'already_settled'
+        | 'too_late'
+        | 'writes_off'
+        | 'terms_changed';
       readonly record: ProposalRecord | undefined;
     };
 
@@ -45,7 +56,10 @@ export interface ProposalStore {
    * Writes a proposal: `pending` where people decide, `approved` where the policy itself allows it (then the budget is
    * reserved in the same step). Compares the switch epoch and the clock in the terms with its own.
    */
-  create(sealed: SealedTerms, limits: { pendingPerAgent: number; pendingPerTenant: number }): Promise<Created>;
+  create(
+    sealed: SealedTerms,
+    limits: { pendingPerAgent: number; pendingPerTenant: number },
+  ): Promise<Created>;
   read(id: ProposalId): Promise<ProposalRecord | undefined>;
   /** One vote. The quorum and the deadline are those of the stored terms; the executor checks them again, sealed. */
   decide(signed: SignedDecision): Promise<Decided>;

@@ -1,24 +1,9 @@
 import { z } from 'zod';
 import { CallContext } from '../identity/call-context.ts';
-import { PersonId } from '../identity/ids.ts';
+import { ApprovalRule } from '../policy/verdict.ts';
 import { ProposalId } from './proposal-id.ts';
 
 const Hex64 = z.string().regex(/^[0-9a-f]{64}$/);
-const ReasonNeed = z.enum(['required', 'optional', 'none']);
-
-/** The rule that people decide under, as the policy had it when the call was made. */
-export const RuleTerms = z.strictObject({
-  approvers: z.array(z.string()).min(1),
-  quorum: z.int().min(1),
-  expiresInMs: z.int().positive(),
-  startWithinMs: z.int().positive(),
-  reason: z.strictObject({ approve: ReasonNeed, deny: ReasonNeed }),
-  excluded: z.array(PersonId),
-  remindAfterMs: z.int().positive().optional(),
-  escalate: z.strictObject({ afterMs: z.int().positive(), to: z.array(z.string()) }).optional(),
-});
-export type RuleTerms = z.infer<typeof RuleTerms>;
-
 /** Which counter an automatic approval draws on: `max` calls in any `perMs` window. */
 export const BudgetTerms = z.strictObject({
   counterKey: z.string().min(1).max(400),
@@ -29,7 +14,7 @@ export type BudgetTerms = z.infer<typeof BudgetTerms>;
 
 /** Why this write may run: people decide under a rule, or the policy itself allows it within a budget. */
 const Basis = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('people'), by: z.string(), why: z.string(), rule: RuleTerms }),
+  z.strictObject({ kind: z.literal('people'), by: z.string(), why: z.string(), rule: ApprovalRule }),
   z.strictObject({ kind: z.literal('policy'), by: z.string(), budget: BudgetTerms.optional() }),
 ]);
 

@@ -39,7 +39,11 @@ export type ProposalState =
       readonly stage: 'deciding' | 'starting';
       readonly expiredAt: number;
     }
-  | { readonly status: 'withdrawn'; readonly approvals: readonly SignedDecision[]; readonly withdrawnAt: number }
+  | {
+      readonly status: 'withdrawn';
+      readonly approvals: readonly SignedDecision[];
+      readonly withdrawnAt: number;
+    }
   | {
       readonly status: 'halted';
       readonly approvals: readonly SignedDecision[];

@@ -44,7 +44,9 @@ export function sealTerms(key: ProposalKey, terms: ProposalTerms): SealedTerms {
   return { terms, text, seal: sealOf(key, text), termsDigest: termsDigestOf(text) };
 }
 
-export type Unsealed = { ok: true; sealed: SealedTerms } | { ok: false; refusal: 'seal_broken' | 'malformed' };
+export type Unsealed =
+  | { ok: true; sealed: SealedTerms }
+  | { ok: false; refusal: 'seal_broken' | 'malformed' };
 
 /** Checks the seal before it looks at what the text says. */
 export function unseal(key: ProposalKey, text: string, seal: string): Unsealed {

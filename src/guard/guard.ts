@@ -1,0 +1,509 @@
+import type { Logger } from 'pino';
+import type { AuditKind } from '../core/audit/audit-entry.ts';
+import type { AuditLog } from '../core/audit/audit-log.ts';
+import type { CredentialProvider } from '../core/execution/credentials.ts';
+import type { Dispatch } from '../core/execution/dispatch.ts';
+import { CallContext, type CallContextInput } from '../core/identity/call-context.ts';
+import { evaluate } from '../core/policy/evaluate.ts';
+import type { PolicyHolder } from '../core/policy/policy-source.ts';
+import type { Allow, RequireApproval } from '../core/policy/verdict.ts';
+import { type ProposalRecord, TERMINAL_STATUSES } from '../core/proposal/proposal.ts';
+import {
+  newProposalId,
+  PROPOSAL_ID_RANDOM_BYTES,
+  ProposalId,
+  shardOfTenant,
+} from '../core/proposal/proposal-id.ts';
+import { type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
+import { type ProposalKey, type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
+import { describeScope } from '../core/switch/scope.ts';
+import type { SwitchReading, WriteSwitch } from '../core/switch/write-switch.ts';
+import type { ToolDefinition } from '../core/tool/tool.ts';
+import { resultFrom, toolDigest } from '../core/tool/tool.ts';
+import { type FrozenArguments, freezeArguments } from '../core/tool/tool-call.ts';
+import type { ToolRegistry } from '../core/tool/tool-registry.ts';
+import { visibleText } from '../core/tool/visible-text.ts';
+import {
+  ExecutionFailed,
+  InvalidArguments,
+  PendingLimit,
+  PermissionDenied,
+  StillPending,
+  Unavailable,
+  WritesDisabled,
+} from './call-errors.ts';
+import { resultOf } from './proposal-result.ts';
+
+/** A tool call as an agent makes it. Nothing in it says who calls: that is the context's, from the host. */
+export interface ToolCallInput {
+  readonly tool: string;
+  /** A plain value, or `{ json }` with the model's text as it came (then duplicate keys are seen). */
+  readonly args: unknown;
+  /** The agent's own words for people to read, at most 2,000 characters. Shown as the agent's, never believed. */
+  readonly reason?: string;
+  /** The same key and the same call join the same proposal; with different arguments it is a conflict. */
+  readonly idempotencyKey?: string;
+}
+
+export interface WaitOptions {
+  /** Ends the waiting, not the proposal: to take that back, `withdraw()`. */
+  readonly signal?: AbortSignal;
+  /** Milliseconds to wait for the result; then `StillPending`, and the proposal stands. Default: until it is settled. */
+  readonly timeout?: number;
+}
+
+/** What waits for a proposal to change; src/queue/waiter.ts. */
+export interface ProposalWaiter {
+  waitFor(
+    id: ProposalId,
+    until: (record: ProposalRecord) => boolean,
+    options: { signal?: AbortSignal },
+  ): Promise<ProposalRecord>;
+}
+
+export interface GuardParts {
+  readonly policy: PolicyHolder;
+  readonly registry: ToolRegistry;
+  readonly proposalKey: ProposalKey;
+  readonly store: ProposalStore;
+  readonly writeSwitch: WriteSwitch;
+  readonly audit: AuditLog;
+  readonly dispatch: Dispatch;
+  readonly waiter: ProposalWaiter;
+  /** Credentials for reads alone. The guard has none for writes. */
+  readonly readCredentials: CredentialProvider;
+  readonly shards: number;
+  readonly limits: { readonly pendingPerAgent: number; readonly pendingPerTenant: number };
+  readonly random: (bytes: number) => Uint8Array;
+  readonly logger: Logger;
+}
+
+export const STATED_REASON_LIMIT = 2_000;
+export const IDEMPOTENCY_KEY_LIMIT = 200;
+/** Each try reads the switch anew; more flips than this while one proposal is made is not a race but a fault. */
+const CREATE_TRIES = 5;
+
+/** The guard in front of every tool call: judges, runs allowed reads, and turns writes into proposals. */
+export class Guard {
+  readonly #parts: GuardParts;
+
+  constructor(parts: GuardParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Runs a read at once; proposes a write and waits for its result.
+   * @throws CallError, always one of the classes in call-errors.ts
+   */
+  async call(call: ToolCallInput, context: CallContextInput, wait: WaitOptions = {}): Promise<unknown> {
+    const judged = await this.#judge(call, context);
+    if (judged.verdict.verdict === 'allow' && judged.verdict.basis === 'read')
+      return this.#read(judged, wait);
+    const handle = await this.#propose(judged, judged.verdict);
+    return handle.result(wait);
+  }
+
+  /** Proposes a write without waiting. @throws CallError; PermissionDenied (`not_a_write`) for a read. */
+  async propose(call: ToolCallInput, context: CallContextInput): Promise<ProposalHandle> {
+    const judged = await this.#judge(call, context);
+    if (judged.verdict.verdict === 'allow' && judged.verdict.basis === 'read') {
+      throw new PermissionDenied(
+        'not_a_write',
+        `${judged.tool.name} only reads and needs no proposal; use call() for it.`,
+      );
+    }
+    return this.#propose(judged, judged.verdict);
+  }
+
+  /**
+   * Takes hold of a proposal again: after a restart, in another process.
+   * @throws PermissionDenied where there is none, or it is another caller's: the two are not told apart.
+   */
+  async attach(id: string, context: CallContextInput): Promise<ProposalHandle> {
+    const caller = parseContext(context);
+    const proposal = ProposalId.safeParse(id);
+    const record = proposal.success
+      ? await available(() => this.#parts.store.read(proposal.data))
+      : undefined;
+    const opened = record && unseal(this.#parts.proposalKey, record.termsText, record.seal);
+    if (
+      !opened?.ok ||
+      opened.sealed.terms.id !== record?.id ||
+      !sameCaller(opened.sealed.terms.context, caller)
+    ) {
+      throw new PermissionDenied('not_found', 'There is no such proposal of this agent and principal.');
+    }
+    return this.#handle(opened.sealed);
+  }
+
+  async #judge(call: ToolCallInput, contextInput: CallContextInput): Promise<Judged> {
+    const context = parseContext(contextInput);
+    const { policy, registry } = this.#parts;
+    const loaded = policy.current;
+    const toolName = typeof call.tool === 'string' ? call.tool : '';
+    const tool = registry.get(toolName);
+    if (tool === undefined) {
+      const shown = visibleText(toolName).text.slice(0, 64);
+      await this.#note('call.forbidden', context, { tool: shown, reason: 'unknown_tool' });
+      throw new PermissionDenied('unknown_tool', `There is no tool named "${shown}".`);
+    }
+    checkExtras(call);
+    const frozen = freezeArguments(tool, call.args);
+    if (!frozen.ok) {
+      await this.#note('call.malformed', context, {
+        tool: tool.name,
+        reason: frozen.refusal,
+        issues: frozen.issues,
+      });
+      throw new InvalidArguments(frozen.refusal, frozen.issues);
+    }
+    const verdict = evaluate(loaded, { context, tool, toolName, args: frozen.value });
+    if (verdict.verdict === 'forbid') {
+      await this.#note('call.forbidden', context, {
+        tool: tool.name,
+        reason: verdict.reason,
+        by: verdict.by,
+        argumentsDigest: frozen.digest,
+        policyVersion: loaded.version,
+      });
+      throw new PermissionDenied(verdict.reason, verdict.message);
+    }
+    return { call, context, tool, frozen, verdict, policyVersion: loaded.version };
+  }
+
+  async #read(judged: Judged, wait: WaitOptions): Promise<unknown> {
+    const { tool, context, frozen } = judged;
+    const signal = AbortSignal.any([
+      AbortSignal.timeout(Math.min(tool.timeout, wait.timeout ?? tool.timeout)),
+      ...(wait.signal === undefined ? [] : [wait.signal]),
+    ]);
+    const { tenant, environment, agent, principal, run } = context;
+    const entry = {
+      tool: tool.name,
+      tenant,
+      environment,
+      agent,
+      principal,
+      run,
+      argumentsDigest: frozen.digest,
+    };
+    try {
+      const credentials = await this.#parts.readCredentials.fetch(
+        { tenant, environment, tool: tool.name, access: 'read' },
+        signal,
+      );
+      const value = await untilAborted(
+        signal,
+        tool.execute(frozen.value, { context, credentials, signal, idempotencyKey: frozen.digest }),
+      );
+      const result = resultFrom(value);
+      if (!result.ok) throw new Error('the tool answered with something that is not JSON, or is over 64 KiB');
+      this.#parts.logger.info(entry, 'read');
+      return JSON.parse(result.json);
+    } catch (cause) {
+      this.#parts.logger.warn({ ...entry, failed: errorName(cause) }, 'read failed');
+      throw new ExecutionFailed(
+        `${tool.name} could not be read (${errorName(cause)}). It only reads, so trying once more is safe.`,
+        { cause },
+      );
+    }
+  }
+
+  async #propose(judged: Judged, verdict: Allow | RequireApproval): Promise<ProposalHandle> {
+    const { store, dispatch, limits, logger } = this.#parts;
+    let standing = verdict;
+    for (let attempt = 0; attempt < CREATE_TRIES; attempt += 1) {
+      const reading = await available(() => this.#parts.writeSwitch.read(judged.context, judged.tool.name));
+      if (reading.writes.state !== 'on') throw writesDisabled(reading.writes);
+      const sealed = sealTerms(this.#parts.proposalKey, this.#terms(judged, standing, reading));
+      const created = await available(() => store.create(sealed, limits));
+      switch (created.created) {
+        case 'new': {
+          const { id, deadline, basis } = sealed.terms;
+          // A job that could not be added is found missing and added by the sweeper; the proposal stands.
+          await (basis.kind === 'people'
+            ? dispatch.schedule(id, deadline - reading.now)
+            : dispatch.wake(id)
+          ).catch((err: unknown) =>
+            logger.warn({ err, proposal: id }, 'no job yet; the sweeper will add it'),
+          );
+          return this.#handle(sealed);
+        }
+        case 'joined': {
+          const opened = unseal(this.#parts.proposalKey, created.record.termsText, created.record.seal);
+          if (!opened.ok)
+            throw new Unavailable('The proposal that this call would join is damaged. Tell an operator.');
+          return this.#handle(opened.sealed);
+        }
+        case 'conflict':
+          throw new InvalidArguments(
+            'idempotency_conflict',
+            ['this idempotency key was used for a different call'],
+            created.id,
+          );
+        case 'writes_off':
+          throw writesDisabled(
+            created.entry === undefined
+              ? { state: 'closed', why: 'permit_lapsed' }
+              : { state: 'off', entry: created.entry },
+          );
+        case 'over_budget':
+          standing = peopleInstead(standing, created.retryAfterMs);
+          break;
+        case 'budget_missing':
+          throw new Unavailable(
+            'The budget counter of this tool is damaged, and a missing count is not zero.',
+          );
+        case 'too_many_pending':
+          throw new PendingLimit(
+            `There are already ${created.limit} proposals waiting for people. Wait until some are decided, or withdraw some.`,
+          );
+        case 'stale_terms':
+          break;
+      }
+    }
+    throw new Unavailable(
+      'The switch kept changing while this was proposed. Nothing was proposed; try again later.',
+    );
+  }
+
+  #terms(judged: Judged, verdict: Allow | RequireApproval, reading: SwitchReading): ProposalTerms {
+    const { call, context, tool, frozen, policyVersion } = judged;
+    const { shards, random } = this.#parts;
+    const shard = shardOfTenant(context.tenant, shards);
+    return {
+      v: 1,
+      id: newProposalId(shard, random(PROPOSAL_ID_RANDOM_BYTES)),
+      nonce: Buffer.from(random(16)).toString('hex'),
+      tool: tool.name,
+      toolDigest: toolDigest(tool),
+      arguments: frozen.canonical,
+      argumentsDigest: frozen.digest,
+      context,
+      policyVersion,
+      ...basisOf(verdict),
+      ...(call.reason === undefined ? {} : { statedReason: call.reason }),
+      ...(call.idempotencyKey === undefined ? {} : { idempotencyKey: call.idempotencyKey }),
+      switchEpoch: reading.epoch,
+      createdAt: reading.now,
+      deadline:
+        reading.now + (verdict.verdict === 'allow' ? POLICY_START_WITHIN_MS : verdict.rule.expiresInMs),
+    };
+  }
+
+  #handle(sealed: SealedTerms): ProposalHandle {
+    return new ProposalHandle(sealed, this.#parts.store, this.#parts.waiter, this.#parts.dispatch);
+  }
+
+  /** A refusal stands whether or not it could be audited; that it could not is said loudly. */
+  async #note(kind: AuditKind, context: CallContext, detail: Record<string, unknown>): Promise<void> {
+    const { tenant, environment, agent, principal, run } = context;
+    const entry = { ...detail, environment, agent, principal, run };
+    this.#parts.logger.warn({ tenant, ...entry }, kind);
+    try {
+      await this.#parts.audit.append({ kind, tenant, detail: entry });
+    } catch (err) {
+      this.#parts.logger.error({ err, kind, tenant }, 'a refused call could not be audited');
+    }
+  }
+}
+
+/** One proposal, from the agent's side. */
+export class ProposalHandle {
+  readonly #sealed: SealedTerms;
+  readonly #store: ProposalStore;
+  readonly #waiter: ProposalWaiter;
+  readonly #dispatch: Dispatch;
+
+  constructor(sealed: SealedTerms, store: ProposalStore, waiter: ProposalWaiter, dispatch: Dispatch) {
+    this.#sealed = sealed;
+    this.#store = store;
+    this.#waiter = waiter;
+    this.#dispatch = dispatch;
+  }
+
+  get id(): ProposalId {
+    return this.#sealed.terms.id;
+  }
+
+  /** Until when people can decide; ms, Redis's clock. */
+  get deadline(): number {
+    return this.#sealed.terms.deadline;
+  }
+
+  /** The state's name, now. @throws Unavailable */
+  async status(): Promise<ProposalRecord['state']['status']> {
+    return (await this.#record()).state.status;
+  }
+
+  /**
+   * The tool's result, once people have decided and it has run.
+   * @throws ApprovalDenied, ApprovalExpired, Halted, Withdrawn, ExecutionFailed, OutcomeUnknown, StillPending; or the
+   * signal's reason.
+   */
+  async result(wait: WaitOptions = {}): Promise<unknown> {
+    const timeout = wait.timeout === undefined ? undefined : AbortSignal.timeout(wait.timeout);
+    const signals = [timeout, wait.signal].filter((signal) => signal !== undefined);
+    const settled = (record: ProposalRecord) => TERMINAL_STATUSES.has(record.state.status);
+    try {
+      const record = await this.#waiter.waitFor(
+        this.id,
+        settled,
+        signals.length === 0 ? {} : { signal: AbortSignal.any(signals) },
+      );
+      return resultOf(record);
+    } catch (error) {
+      if (timeout?.aborted && !wait.signal?.aborted) {
+        throw new StillPending(
+          `Nobody has settled this call yet. It stands as ${this.id}; ask for its result later and do not propose it again.`,
+          { proposal: this.id },
+        );
+      }
+      throw error;
+    }
+  }
+
+  /** Takes the proposal back. False: it was settled, or had started, before. @throws Unavailable */
+  async withdraw(why?: string): Promise<boolean> {
+    const { agent, principal } = this.#sealed.terms.context;
+    const settled = await available(() =>
+      this.#store.withdraw(this.id, {
+        agent,
+        principal,
+        ...(why === undefined ? {} : { why: why.slice(0, 500) }),
+      }),
+    );
+    if (settled === 'settled')
+      await this.#dispatch.wake(this.id).catch(() => 'the job finds it settled when it is due');
+    return settled === 'settled';
+  }
+
+  async #record(): Promise<ProposalRecord> {
+    const record = await available(() => this.#store.read(this.id));
+    if (record === undefined) throw new Unavailable('The proposal is no longer kept.', { proposal: this.id });
+    return record;
+  }
+}
+
+interface Judged {
+  readonly call: ToolCallInput;
+  readonly context: CallContext;
+  readonly tool: ToolDefinition;
+  readonly frozen: FrozenArguments & { ok: true };
+  readonly verdict: Allow | RequireApproval;
+  readonly policyVersion: string;
+}
+
+/** Time for an automatically approved call to be started. */
+const POLICY_START_WITHIN_MS = 5 * 60_000;
+
+function basisOf(verdict: Allow | RequireApproval): Pick<ProposalTerms, 'basis' | 'startWithinMs'> {
+  if (verdict.verdict === 'require_approval') {
+    const { by, why, rule } = verdict;
+    return { basis: { kind: 'people', by, why, rule }, startWithinMs: rule.startWithinMs };
+  }
+  const { by, budget } = verdict;
+  return {
+    basis: {
+      kind: 'policy',
+      by,
+      ...(budget === undefined
+        ? {}
+        : { budget: { counterKey: budget.counterKey, max: budget.max, perMs: budget.perMs } }),
+    },
+    startWithinMs: POLICY_START_WITHIN_MS,
+  };
+}
+
+/** A budget that is spent takes the automatic approval away; people can still say yes, where the policy names any. */
+function peopleInstead(verdict: Allow | RequireApproval, retryAfterMs: number): RequireApproval {
+  if (verdict.verdict === 'allow' && verdict.whenSpent !== undefined) return verdict.whenSpent;
+  throw new PendingLimit(
+    `The budget for automatic approval is spent. Try again in ${Math.ceil(retryAfterMs / 1000)} seconds.`,
+  );
+}
+
+function parseContext(context: CallContextInput): CallContext {
+  const parsed = CallContext.safeParse(context);
+  if (parsed.success) return parsed.data;
+  const fields = [...new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'context'))];
+  throw new PermissionDenied(
+    'context_invalid',
+    `The call's context is incomplete or malformed (${fields.join(', ')}); the host must take tenant, environment, agent, principal and run from its authenticated request.`,
+  );
+}
+
+function checkExtras(call: ToolCallInput): void {
+  const issues: string[] = [];
+  if (
+    call.reason !== undefined &&
+    (typeof call.reason !== 'string' || call.reason.length > STATED_REASON_LIMIT)
+  ) {
+    issues.push(`reason must be text of at most ${STATED_REASON_LIMIT} characters`);
+  } else if (call.reason !== undefined && !call.reason.isWellFormed()) {
+    issues.push('reason has half a surrogate pair');
+  }
+  const key = call.idempotencyKey;
+  if (key !== undefined && (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key))) {
+    issues.push(
+      `idempotencyKey must be 1 to ${IDEMPOTENCY_KEY_LIMIT} printable ASCII characters without spaces`,
+    );
+  }
+  if (issues.length > 0) throw new InvalidArguments('malformed', issues);
+}
+
+function sameCaller(a: CallContext, b: CallContext): boolean {
+  return (
+    a.tenant === b.tenant &&
+    a.environment === b.environment &&
+    a.agent === b.agent &&
+    a.principal === b.principal
+  );
+}
+
+function writesDisabled(writes: Exclude<SwitchReading['writes'], { state: 'on' }>): WritesDisabled {
+  if (writes.state === 'closed') {
+    const why = {
+      never_armed: 'nobody has turned them on yet',
+      permit_lapsed: 'no approval service is alive to hear "off"',
+      unreadable: 'the switch cannot be read',
+    }[writes.why];
+    return new WritesDisabled(
+      `Writes are off: ${why}. Nothing was proposed. Reads still work. Try again later; do not look for another way.`,
+    );
+  }
+  const { entry } = writes;
+  const why = entry.why === undefined ? '' : ` ("${visibleText(entry.why).text}")`;
+  return new WritesDisabled(
+    `${entry.by} turned agent writes off for ${describeScope(entry.scope)}${why}. Nothing was proposed. Reads still work. Wait until people turn writes on again; do not look for another way.`,
+  );
+}
+
+async function available<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (cause) {
+    if (cause instanceof StoreUnavailable) {
+      throw new Unavailable(
+        'The approval service cannot be reached right now, so writes are refused. Nothing was done. Try again later.',
+        { cause },
+      );
+    }
+    throw cause;
+  }
+}
+
+/** A tool that ignores its signal must not hold the caller. */
+function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+function errorName(cause: unknown): string {
+  return cause instanceof Error ? cause.name : 'Error';
+}
