@@ -11,27 +11,30 @@ const OLDEST_NODE = [20, 19];
 
 class SetupFailed extends Error {}
 
-/** @param {'demo' | 'start' | 'test'} purpose @throws SetupFailed with a message for the person at the terminal */
-export function setUp(purpose) {
-  checkNode();
-  installDependencies();
-  if (purpose !== 'start') ensureProgram(REDIS);
-  if (purpose === 'test') ensureProgram(CHROMIUM);
-  if (!isBuilt()) {
-    say('building (scripts/build.mjs) …');
-    if (!build()) throw new SetupFailed('The build failed.');
-  }
-}
-
-/** Ends the process with a clear text where a part cannot be had. */
-export function setUpOrExit(purpose) {
+/**
+ * Everything but the build.
+ * @param {'demo' | 'start' | 'test'} purpose
+ * @returns {boolean} whether all is there; what is missing, and how to get it, has been printed.
+ */
+export function install(purpose) {
   try {
-    setUp(purpose);
+    checkNode();
+    installDependencies();
+    if (purpose !== 'start') ensureProgram(REDIS);
+    if (purpose === 'test') ensureProgram(CHROMIUM);
+    return true;
   } catch (error) {
     if (!(error instanceof SetupFailed)) throw error;
     console.error(`\n${error.message}`);
-    process.exit(1);
+    return false;
   }
+}
+
+/** @returns {boolean} whether dist is what the sources say; what does not compile has been printed. */
+export function buildWhereNeeded() {
+  if (isBuilt()) return true;
+  say('building (scripts/build.mjs) …');
+  return build();
 }
 
 function checkNode() {
@@ -107,7 +110,7 @@ const CHROMIUM = {
     '/Applications/Chromium.app/Contents/MacOS/Chromium',
   ],
   packages: {
-    'apt-get': ['chromium'],
+    'apt-get': ['chromium chromium-sandbox fonts-liberation', 'chromium-browser'],
     dnf: ['chromium'],
     apk: ['chromium'],
     pacman: ['chromium'],
@@ -224,5 +227,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.error('Usage: node scripts/setup.mjs --for demo|start|test');
     process.exit(2);
   }
-  setUpOrExit(purpose);
+  process.exit(install(purpose) && buildWhereNeeded() ? 0 : 1);
 }

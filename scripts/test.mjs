@@ -6,14 +6,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { root } from './build.mjs';
-import { setUpOrExit } from './setup.mjs';
+import { buildWhereNeeded, install } from './setup.mjs';
 
 const chosen = process.argv.slice(2);
-setUpOrExit('test');
-
 const failures = [];
 let passed = 0;
 
+if (!install('test')) finish(['set-up: see above']);
+if (!buildWhereNeeded()) failures.push('build: see above');
 if (chosen.length === 0) {
   check('format', ['@biomejs/biome/bin/biome', 'ci', '--linter-enabled=false', '.']);
   check('lint', [
@@ -27,9 +27,13 @@ if (chosen.length === 0) {
 }
 runTests();
 
-if (failures.length > 0) console.log(`\nFailed:\n${failures.map((failure) => `  ${failure}`).join('\n')}`);
-console.log(`\n${passed} passed, ${failures.length} failed`);
-process.exit(failures.length === 0 && passed > 0 ? 0 : 1);
+finish(failures);
+
+function finish(failed) {
+  if (failed.length > 0) console.log(`\nFailed:\n${failed.map((failure) => `  ${failure}`).join('\n')}`);
+  console.log(`\n${passed} passed, ${failed.length} failed`);
+  process.exit(failed.length === 0 && passed > 0 ? 0 : 1);
+}
 
 function check(name, command) {
   console.log(`• ${name} …`);
