@@ -108,7 +108,7 @@ export const SeenMessage = z.strictObject({
   threadTs: z.string().optional(),
   /** Replies in the thread under this message, 0 where it is no parent. */
   replyCount: z.number(),
-  author: z.strictObject({ kind: z.enum(['person', 'app', 'slackbot']), id: z.string(), name: z.string() }),
+  author: z.strictObject({ kind: z.enum(['person', 'app']), id: z.string(), name: z.string() }),
   text: z.string(),
   blocks: z.array(BlockJson),
   /** "Only visible to you". Other people never receive such a message at all. */
@@ -209,7 +209,6 @@ export const ActionError = z.enum([
   'view_not_found',
   'user_cannot_act',
   'command_not_found',
-  'commands_not_in_threads',
   'invalid_input',
 ]);
 export type ActionError = z.infer<typeof ActionError>;

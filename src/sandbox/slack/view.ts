@@ -19,7 +19,6 @@ const ViewPayload = z.discriminatedUnion('type', [
     close: ModalText.optional(),
     clear_on_close: z.boolean().optional(),
     notify_on_close: z.boolean().optional(),
-    submit_disabled: z.boolean().optional(),
     ...common,
   }),
   z.strictObject({ type: z.literal('home'), ...common }),
