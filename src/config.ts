@@ -1,0 +1,561 @@
+import { readFileSync } from 'node:fs';
+import { inspect, parseEnv } from 'node:util';
+import { z } from 'zod';
+import {
+  type ApprovalPrivateKey,
+  type ApprovalPublicKey,
+  approvalPrivateKeyOf,
+  approvalPublicKeyOf,
+} from './core/approval/decision.ts';
+import { PROPOSAL_KEY_MIN_BYTES, type ProposalKey, proposalKeyOf } from './core/proposal/seal.ts';
+
+/**
+ * The environment, read here and nowhere else. Each part (DESIGN 4) is told what it needs, and refuses to start with
+ * what it must not hold.
+ */
+export type Part = 'start' | 'executor' | 'guard' | 'cli';
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Hands out what it holds only on demand: logging, printing, spreading or serialising it shows nothing. */
+export class Secret<T = string> {
+  readonly #value: T;
+
+  constructor(value: T) {
+    this.#value = value;
+    Object.freeze(this);
+  }
+
+  reveal(): T {
+    return this.#value;
+  }
+
+  toString(): string {
+    return '[secret]';
+  }
+
+  toJSON(): string {
+    return '[secret]';
+  }
+
+  [inspect.custom](): string {
+    return '[secret]';
+  }
+}
+
+/** What ioredis needs to connect. */
+export type RedisConnection =
+  | { path: string; db: number }
+  | {
+      host: string;
+      port: number;
+      db: number;
+      username?: string;
+      password?: string;
+      /** Present for rediss:// alone. */
+      tls?: Record<string, never>;
+    };
+
+export interface RedisConfig {
+  /** For logs: without user and password. */
+  readonly address: string;
+  readonly connection: Secret<RedisConnection>;
+}
+
+export interface Listen {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+}
+
+export type SlackModeConfig =
+  | { readonly mode: 'socket'; readonly appToken: Secret }
+  | { readonly mode: 'http'; readonly signingSecret: Secret; readonly listen: Listen };
+
+interface CommonConfig {
+  readonly redis: RedisConfig;
+  readonly policyPath: string;
+  readonly shards: number;
+  readonly startDeadlineMs: number;
+  readonly logLevel: z.output<typeof LogLevel>;
+  /** Where /health answers, and Slack's requests in HTTP mode. */
+  readonly listen: Listen | undefined;
+}
+
+interface ToolConfig {
+  /** An ES module that exports `tools`. */
+  readonly toolsPath: string;
+  readonly proposalKey: Secret<ProposalKey>;
+}
+
+export interface CredentialConfig {
+  readonly directory: string | undefined;
+  /** COUNTERSIGN_CRED_… by their whole names. */
+  readonly variables: Secret<Readonly<Record<string, string>>>;
+}
+
+export interface StartConfig extends CommonConfig, ToolConfig {
+  readonly slack: {
+    readonly botTokens: readonly Secret[];
+    /** Ends in a slash. */
+    readonly apiUrl: string;
+    readonly transport: SlackModeConfig;
+  };
+  readonly approvalPrivateKey: ApprovalPrivateKey;
+}
+
+export interface ExecutorConfig extends CommonConfig, ToolConfig {
+  readonly approvalPublicKey: ApprovalPublicKey;
+  readonly credentials: CredentialConfig;
+}
+
+export interface GuardConfig extends CommonConfig, ToolConfig {
+  /** For reads, which run where the guard is. */
+  readonly credentials: CredentialConfig;
+}
+
+export type CliConfig = CommonConfig;
+
+export interface ConfigOf {
+  start: StartConfig;
+  executor: ExecutorConfig;
+  guard: GuardConfig;
+  cli: CliConfig;
+}
+
+export type ConfigRead<P extends Part> =
+  | { readonly ok: true; readonly config: ConfigOf[P] }
+  | { readonly ok: false; readonly problems: readonly string[] };
+
+const LogLevel = z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
+  error: 'must be one of trace, debug, info, warn, error, fatal, silent',
+});
+
+const Path = z.string();
+
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, { error: `must be a whole number from ${min} to ${max}`, abort: true })
+    .transform(Number)
+    .refine((number) => number >= min && number <= max, {
+      error: `must be a whole number from ${min} to ${max}`,
+    });
+
+/** One schema for every variable. No message repeats a value: many are secrets, and any could be pasted wrongly. */
+const Variables = z.object({
+  REDIS_URL: z
+    .string()
+    .transform((text, ctx) => redisOf(text) ?? refused(ctx, 'is not an address of a Redis')),
+  SLACK_BOT_TOKEN: z.string().transform((text, ctx) => {
+    const tokens = text.split(',').map((token) => token.trim());
+    if (!tokens.every((token) => /^xoxb-[\w.-]+$/.test(token))) {
+      return refused(
+        ctx,
+        'must be a bot token, or several with commas between them, each beginning with xoxb-',
+      );
+    }
+    if (new Set(tokens).size !== tokens.length) return refused(ctx, 'holds the same token twice');
+    return tokens.map((token) => new Secret(token));
+  }),
+  SLACK_APP_TOKEN: z
+    .string()
+    .regex(/^xapp-[\w.-]+$/, 'must be an app-level token, beginning with xapp-')
+    .transform((token) => new Secret(token)),
+  SLACK_SIGNING_SECRET: z
+    .string()
+    .regex(/^[\x21-\x7e]{8,}$/, 'must be the signing secret: at least 8 characters, no spaces')
+    .transform((text) => new Secret(text)),
+  SLACK_MODE: z.enum(['socket', 'http'], { error: 'must be socket or http' }),
+  SLACK_API_URL: z.string().transform((text, ctx) => {
+    const url = apiUrlOf(text);
+    return (
+      url ??
+      refused(
+        ctx,
+        'must be an https:// address (http:// for this machine alone), with no user, query or fragment',
+      )
+    );
+  }),
+  PORT: wholeNumber(0, 65_535),
+  HOST: z.string().regex(/^[A-Za-z0-9.:_-]{1,253}$/, 'must be a host name or an IP address'),
+  COUNTERSIGN_POLICY: Path,
+  COUNTERSIGN_TOOLS: Path,
+  COUNTERSIGN_PROPOSAL_KEY: z
+    .string()
+    .transform(
+      (text, ctx) =>
+        proposalKeyIn(text) ??
+        refused(ctx, `must be at least ${PROPOSAL_KEY_MIN_BYTES} random bytes in base64`),
+    ),
+  COUNTERSIGN_APPROVAL_PRIVATE_KEY: z
+    .string()
+    .transform(
+      (text, ctx) =>
+        attempt(() => approvalPrivateKeyOf(withLineEnds(text))) ??
+        refused(ctx, 'must be an Ed25519 private key, as PEM or as base64 of its DER (PKCS #8)'),
+    ),
+  COUNTERSIGN_APPROVAL_PUBLIC_KEY: z
+    .string()
+    .transform(
+      (text, ctx) =>
+        attempt(() => approvalPublicKeyOf(withLineEnds(text))) ??
+        refused(
+          ctx,
+          'must be an Ed25519 public key, as PEM or as base64 of its DER (SPKI), and not the private one',
+        ),
+    ),
+  COUNTERSIGN_CREDENTIALS: Path,
+  COUNTERSIGN_SHARDS: wholeNumber(1, 1024),
+  COUNTERSIGN_START_DEADLINE_MS: wholeNumber(5, 5_000),
+  LOG_LEVEL: LogLevel,
+});
+type Variable = keyof typeof Variables.shape;
+
+/** What to say where one is missing or wrong. Examples are shapes, never usable values. */
+const HELP: Record<Variable, { example: string; from: string }> = {
+  REDIS_URL: {
+    example:
+      'redis://127.0.0.1:6379, rediss://user:password@host:6380, redis+unix:///run/redis.sock or /run/redis.sock',
+    from: 'your Redis: one with maxmemory-policy noeviction and an append-only file',
+  },
+  SLACK_BOT_TOKEN: {
+    example: 'xoxb-…',
+    from: 'https://api.slack.com/apps → your app → OAuth & Permissions → Bot User OAuth Token, one for each workspace',
+  },
+  SLACK_APP_TOKEN: {
+    example: 'xapp-1-…',
+    from: 'https://api.slack.com/apps → your app → Basic Information → App-Level Tokens, with connections:write',
+  },
+  SLACK_SIGNING_SECRET: {
+    example: '32 hexadecimal digits',
+    from: 'https://api.slack.com/apps → your app → Basic Information → App Credentials → Signing Secret',
+  },
+  SLACK_MODE: { example: 'socket', from: 'socket needs no public address; http needs one' },
+  SLACK_API_URL: { example: 'https://slack.com/api/', from: 'leave it out for Slack itself' },
+  PORT: { example: '3000', from: 'any free port' },
+  HOST: { example: '127.0.0.1', from: '0.0.0.0 only where a proxy on another machine must reach it' },
+  COUNTERSIGN_POLICY: { example: './policy.yaml', from: 'docs/policy.md' },
+  COUNTERSIGN_TOOLS: { example: './tools.js', from: 'your own module: export const tools = [defineTool(…)]' },
+  COUNTERSIGN_PROPOSAL_KEY: {
+    example: '44 characters of base64',
+    from: 'type: openssl rand -base64 32 (the same value in each guard, executor and approval service)',
+  },
+  COUNTERSIGN_APPROVAL_PRIVATE_KEY: {
+    example: '-----BEGIN PRIVATE KEY-----…',
+    from: 'type: openssl genpkey -algorithm ed25519 (for the approval service alone)',
+  },
+  COUNTERSIGN_APPROVAL_PUBLIC_KEY: {
+    example: '-----BEGIN PUBLIC KEY-----…',
+    from: 'type: openssl pkey -pubout, with the private key on its input',
+  },
+  COUNTERSIGN_CREDENTIALS: {
+    example: '/run/secrets/countersign',
+    from: 'a directory with <tenant>/<environment>/<read or write>.json; or set COUNTERSIGN_CRED_<TENANT>__<ENVIRONMENT>__<READ or WRITE>__<NAME>',
+  },
+  COUNTERSIGN_SHARDS: { example: '1', from: '16 for a Redis Cluster; the same everywhere' },
+  COUNTERSIGN_START_DEADLINE_MS: { example: '50', from: 'leave it out; the same everywhere' },
+  LOG_LEVEL: { example: 'info', from: 'leave it out' },
+};
+
+const DEFAULTS: Partial<Record<Variable, string>> = {
+  SLACK_MODE: 'socket',
+  SLACK_API_URL: 'https://slack.com/api/',
+  HOST: '127.0.0.1',
+  COUNTERSIGN_POLICY: './policy.yaml',
+  COUNTERSIGN_SHARDS: '1',
+  COUNTERSIGN_START_DEADLINE_MS: '50',
+  LOG_LEVEL: 'info',
+};
+const DEFAULT_HTTP_PORT = '3000';
+
+const COMMON = [
+  'REDIS_URL',
+  'COUNTERSIGN_POLICY',
+  'COUNTERSIGN_SHARDS',
+  'COUNTERSIGN_START_DEADLINE_MS',
+  'LOG_LEVEL',
+  'PORT',
+  'HOST',
+] as const satisfies readonly Variable[];
+const WITH_TOOLS = [...COMMON, 'COUNTERSIGN_TOOLS', 'COUNTERSIGN_PROPOSAL_KEY'] as const;
+const SLACK = [
+  'SLACK_BOT_TOKEN',
+  'SLACK_APP_TOKEN',
+  'SLACK_SIGNING_SECRET',
+  'SLACK_MODE',
+  'SLACK_API_URL',
+] as const;
+
+const READ: Record<Part, readonly Variable[]> = {
+  start: [...WITH_TOOLS, ...SLACK, 'COUNTERSIGN_APPROVAL_PRIVATE_KEY'],
+  executor: [...WITH_TOOLS, 'COUNTERSIGN_APPROVAL_PUBLIC_KEY', 'COUNTERSIGN_CREDENTIALS'],
+  guard: [...WITH_TOOLS, 'COUNTERSIGN_CREDENTIALS'],
+  cli: COMMON,
+};
+
+const CREDENTIAL_PREFIX = 'COUNTERSIGN_CRED_';
+/** A name that ends in * stands for every name that begins so. */
+const FORBIDDEN: Partial<Record<Part, { names: readonly string[]; why: string }>> = {
+  start: {
+    names: ['COUNTERSIGN_CREDENTIALS', `${CREDENTIAL_PREFIX}*`],
+    why: 'the approval service must not hold credentials of tools, so that whoever breaks into it can write nothing',
+  },
+  executor: {
+    names: ['COUNTERSIGN_APPROVAL_PRIVATE_KEY', 'SLACK_BOT_TOKEN', 'SLACK_APP_TOKEN', 'SLACK_SIGNING_SECRET'],
+    why: 'the executor must not be able to make approvals, so that whoever breaks into it can approve nothing',
+  },
+  guard: {
+    names: ['COUNTERSIGN_APPROVAL_PRIVATE_KEY'],
+    why: 'the guard runs beside the agent, which must not be able to approve its own calls',
+  },
+};
+
+/** Reads what `part` needs; every problem at once, none of them with a secret in it. An empty variable is a missing one. */
+export function readConfig<P extends Part>(env: Environment, part: P): ConfigRead<P> {
+  const given = givenIn(env);
+  const credentials = Object.fromEntries([...given].filter(([name]) => name.startsWith(CREDENTIAL_PREFIX)));
+  const problems = [...forbiddenIn(given, part), ...unknownIn(given)];
+
+  const texts: Record<string, string> = {};
+  for (const name of READ[part]) {
+    const text = given.get(name) ?? defaultOf(name, given, part);
+    if (text !== undefined) texts[name] = text;
+  }
+  for (const name of requiredOf(part, given, Object.keys(credentials).length > 0)) {
+    if (texts[name] === undefined) problems.push(`${name} is missing. ${helpFor(name)}`);
+  }
+
+  const read = Variables.partial().safeParse(texts);
+  if (!read.success) {
+    for (const issue of read.error.issues) {
+      const name = issue.path[0] as Variable;
+      problems.push(`${name} ${issue.message}. ${helpFor(name)}`);
+    }
+  }
+  if (problems.length > 0 || !read.success) return { ok: false, problems };
+  return { ok: true, config: BUILD[part](read.data, credentials) as ConfigOf[P] };
+}
+
+/** The environment of this process over the file beside it: what a process was started with wins. */
+export function processEnvironment(dotEnvPath = '.env'): Environment {
+  return loadDotEnv(dotEnvPath, process.env);
+}
+
+/**
+ * No file: the environment alone.
+ * @throws where the file is there but cannot be read.
+ */
+export function loadDotEnv(path: string, env: Environment): Environment {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return env;
+    throw error;
+  }
+  // An empty variable is a missing one here too, so that it does not hide the file's.
+  return { ...parseEnv(text), ...Object.fromEntries(givenIn(env)) };
+}
+
+type Read = z.output<ReturnType<typeof Variables.partial>>;
+
+const BUILD: { [P in Part]: (read: Read, credentials: Record<string, string>) => ConfigOf[P] } = {
+  start: (read) => ({
+    ...commonOf(read),
+    ...toolsOf(read),
+    slack: {
+      botTokens: there(read.SLACK_BOT_TOKEN),
+      apiUrl: there(read.SLACK_API_URL),
+      transport:
+        there(read.SLACK_MODE) === 'http'
+          ? {
+              mode: 'http',
+              signingSecret: there(read.SLACK_SIGNING_SECRET),
+              listen: { host: there(read.HOST), port: there(read.PORT) },
+            }
+          : { mode: 'socket', appToken: there(read.SLACK_APP_TOKEN) },
+    },
+    approvalPrivateKey: there(read.COUNTERSIGN_APPROVAL_PRIVATE_KEY),
+  }),
+  executor: (read, credentials) => ({
+    ...commonOf(read),
+    ...toolsOf(read),
+    approvalPublicKey: there(read.COUNTERSIGN_APPROVAL_PUBLIC_KEY),
+    credentials: { directory: read.COUNTERSIGN_CREDENTIALS, variables: new Secret(credentials) },
+  }),
+  guard: (read, credentials) => ({
+    ...commonOf(read),
+    ...toolsOf(read),
+    credentials: { directory: read.COUNTERSIGN_CREDENTIALS, variables: new Secret(credentials) },
+  }),
+  cli: (read) => commonOf(read),
+};
+
+function commonOf(read: Read): CommonConfig {
+  return {
+    redis: there(read.REDIS_URL),
+    policyPath: there(read.COUNTERSIGN_POLICY),
+    shards: there(read.COUNTERSIGN_SHARDS),
+    startDeadlineMs: there(read.COUNTERSIGN_START_DEADLINE_MS),
+    logLevel: there(read.LOG_LEVEL),
+    listen: read.PORT === undefined ? undefined : { host: there(read.HOST), port: read.PORT },
+  };
+}
+
+function toolsOf(read: Read): ToolConfig {
+  return {
+    toolsPath: there(read.COUNTERSIGN_TOOLS),
+    proposalKey: there(read.COUNTERSIGN_PROPOSAL_KEY),
+  };
+}
+
+/** For what `requiredOf` and the defaults have seen to. */
+function there<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('a required variable was not checked: see requiredOf');
+  return value;
+}
+
+function requiredOf(
+  part: Part,
+  given: ReadonlyMap<string, string>,
+  hasCredentials: boolean,
+): readonly Variable[] {
+  const tools = ['REDIS_URL', 'COUNTERSIGN_TOOLS', 'COUNTERSIGN_PROPOSAL_KEY'] as const;
+  switch (part) {
+    case 'start':
+      return [
+        ...tools,
+        'SLACK_BOT_TOKEN',
+        given.get('SLACK_MODE') === 'http' ? 'SLACK_SIGNING_SECRET' : 'SLACK_APP_TOKEN',
+        'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+      ];
+    case 'executor':
+      return [
+        ...tools,
+        'COUNTERSIGN_APPROVAL_PUBLIC_KEY',
+        ...(hasCredentials ? [] : (['COUNTERSIGN_CREDENTIALS'] as const)),
+      ];
+    case 'guard':
+      return tools;
+    case 'cli':
+      return ['REDIS_URL'];
+  }
+}
+
+function defaultOf(name: Variable, given: ReadonlyMap<string, string>, part: Part): string | undefined {
+  if (name === 'PORT' && part === 'start' && given.get('SLACK_MODE') === 'http') return DEFAULT_HTTP_PORT;
+  return DEFAULTS[name];
+}
+
+function givenIn(env: Environment): Map<string, string> {
+  const given = new Map<string, string>();
+  for (const [name, value] of Object.entries(env)) {
+    const text = value?.trim();
+    if (text) given.set(name, text);
+  }
+  return given;
+}
+
+function forbiddenIn(given: ReadonlyMap<string, string>, part: Part): string[] {
+  const rule = FORBIDDEN[part];
+  if (!rule) return [];
+  return [...given.keys()]
+    .filter((name) =>
+      rule.names.some((entry) =>
+        entry.endsWith('*') ? name.startsWith(entry.slice(0, -1)) : name === entry,
+      ),
+    )
+    .map(
+      (name) =>
+        `${name} must not be set here: ${rule.why}. Remove it from this process's environment and .env.`,
+    );
+}
+
+/** A name that nobody reads is a typing mistake whose setting would be missed silently. */
+function unknownIn(given: ReadonlyMap<string, string>): string[] {
+  return [...given.keys()]
+    .filter((name) => name.startsWith('COUNTERSIGN_') && !name.startsWith(CREDENTIAL_PREFIX))
+    .filter((name) => !Object.hasOwn(Variables.shape, name))
+    .map(
+      (name) => `${name} is not a variable that Countersign knows. .env.example lists those that it does.`,
+    );
+}
+
+function helpFor(name: Variable): string {
+  const { example, from } = HELP[name];
+  return `Example: ${example}. Where from: ${from}.`;
+}
+
+function refused(ctx: z.RefinementCtx, message: string): never {
+  ctx.addIssue({ code: 'custom', message });
+  return z.NEVER;
+}
+
+function attempt<T>(make: () => T): T | undefined {
+  try {
+    return make();
+  } catch {
+    return undefined;
+  }
+}
+
+/** A PEM in one line, as many secret stores and .env files hold it. */
+function withLineEnds(text: string): string {
+  return text.replaceAll('\\n', '\n');
+}
+
+function proposalKeyIn(text: string): Secret<ProposalKey> | undefined {
+  // Buffer skips what is not base64, so that a password pasted here would become a shorter key without a word.
+  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text)) return undefined;
+  return attempt(() => new Secret(proposalKeyOf(new Uint8Array(Buffer.from(text, 'base64')))));
+}
+
+function redisOf(text: string): RedisConfig | undefined {
+  if (text.startsWith('/')) return { address: text, connection: new Secret({ path: text, db: 0 }) };
+  const url = attempt(() => new URL(text));
+  if (!url) return undefined;
+  if (url.protocol === 'redis+unix:') return unixRedisOf(url);
+  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') return undefined;
+  const db = databaseOf(url.pathname.replace(/^\//, ''));
+  if (url.hostname === '' || url.search !== '' || url.hash !== '' || db === undefined) return undefined;
+  const username = attempt(() => decodeURIComponent(url.username));
+  const password = attempt(() => decodeURIComponent(url.password));
+  if (username === undefined || password === undefined) return undefined;
+  const port = url.port === '' ? 6379 : Number(url.port);
+  return {
+    address: `${url.protocol}//${url.hostname}:${port}/${db}`,
+    connection: new Secret({
+      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+      port,
+      db,
+      ...(username === '' ? {} : { username }),
+      ...(password === '' ? {} : { password }),
+      ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
+    }),
+  };
+}
+
+function unixRedisOf(url: URL): RedisConfig | undefined {
+  const path = attempt(() => decodeURIComponent(url.pathname));
+  const db = databaseOf(url.searchParams.get('db') ?? '');
+  if (url.host !== '' || url.username !== '' || !path || path === '/' || db === undefined) return undefined;
+  return { address: path, connection: new Secret({ path, db }) };
+}
+
+function databaseOf(text: string): number | undefined {
+  if (text === '') return 0;
+  return /^\d{1,5}$/.test(text) ? Number(text) : undefined;
+}
+
+function apiUrlOf(text: string): string | undefined {
+  const url = attempt(() => new URL(text));
+  if (!url) return undefined;
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return undefined;
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(url.hostname))) return undefined;
+  return url.href.endsWith('/') ? url.href : `${url.href}/`;
+}
+
+/** Bot tokens travel on this address in the clear. URL has made 127.1 and 0x7f000001 into 127.0.0.1 already. */
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
