@@ -73,7 +73,10 @@ describe('the configuration', () => {
   );
 
   it('takes an empty variable, or one of spaces, for a missing one', () => {
-    expect(problemsOf('start', { SLACK_BOT_TOKEN: '', REDIS_URL: '  ' })).toHaveLength(2);
+    expect(problemsOf('start', { SLACK_BOT_TOKEN: '', REDIS_URL: '  ' })).toEqual([
+      expect.stringContaining('REDIS_URL is missing'),
+      expect.stringContaining('SLACK_BOT_TOKEN is missing'),
+    ]);
   });
 
   it('names what is missing and what is wrong in one run', () => {
