@@ -1,0 +1,302 @@
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { Dispatch } from '../execution/dispatch.ts';
+import { type PersonId, personOf, slackIdsOf, type TenantId } from '../identity/ids.ts';
+import type { ApprovalRule } from '../policy/verdict.ts';
+import type { CardRef, ProposalRecord } from '../proposal/proposal.ts';
+import type { ProposalId } from '../proposal/proposal-id.ts';
+import type { ProposalStore } from '../proposal/proposal-store.ts';
+import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
+import type { Digest } from '../tool/digest.ts';
+import type { ApproverDirectory } from './approver-directory.ts';
+import {
+  type ApprovalPrivateKey,
+  type DecisionStatement,
+  type SignedDecision,
+  signDecision,
+} from './decision.ts';
+import type { DecisionRefusal } from './refusal.ts';
+
+/** One click, as the channel that people decide in has verified it. Nothing in it but the identity gives any right. */
+export interface Click {
+  readonly proposal: ProposalId;
+  readonly decision: 'approve' | 'deny';
+  /** Who clicked, and of which team: from the signed body. */
+  readonly user: { readonly id: string; readonly team: string };
+  /** The workspace that the app is installed in and the click came through. */
+  readonly workspace: { readonly team: string; readonly enterprise: string | undefined };
+  /** The message that was clicked in; undefined where a form was handed in, whose card was compared when it opened. */
+  readonly card: { readonly channel: string; readonly ts: string } | undefined;
+  /** What they had before them when they clicked. */
+  readonly sight: { readonly on: 'card' | 'review'; readonly shown: string };
+  readonly reason?: string | undefined;
+}
+
+/** What the two ways of looking at a proposal show of it, worked out anew from its sealed terms. */
+export interface Sights {
+  readonly card: Digest;
+  /** The card shows the call whole, so that it may be approved from there. */
+  readonly cardIsWhole: boolean;
+  /** Undefined: the call cannot be shown whole anywhere, and so not approved. */
+  readonly review: Digest | undefined;
+}
+
+export interface DecisionDeskParts {
+  readonly store: ProposalStore;
+  readonly audit: AuditLog;
+  readonly dispatch: Dispatch;
+  readonly directory: ApproverDirectory;
+  readonly keys: { readonly proposal: ProposalKey; readonly approval: ApprovalPrivateKey };
+  /** Where a tenant decides, as the policy has it now. */
+  readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
+  /** Whether that place may still be decided in. */
+  readonly mayDecideIn: (place: {
+    team: string;
+    channel: string;
+  }) => Promise<'yes' | 'shared_channel' | 'cannot_check'>;
+  readonly sightsOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => Sights;
+  /** The decision stands, and waking its job failed: the sweeper will do it. */
+  readonly onWakeFailed: (id: ProposalId, error: unknown) => void;
+}
+
+export interface Refused {
+  readonly ok: false;
+  readonly refusal: DecisionRefusal;
+  readonly record: ProposalRecord | undefined;
+}
+
+/** The click would count if it were handed in now. */
+export interface Admissible {
+  readonly ok: true;
+  readonly sealed: SealedTerms;
+  readonly record: ProposalRecord;
+  readonly rule: ApprovalRule;
+  readonly person: PersonId;
+  readonly as: string;
+}
+
+export type DeskAnswer =
+  | {
+      readonly ok: true;
+      readonly decision: 'approve' | 'deny';
+      readonly settled: boolean;
+      readonly replayed: boolean;
+      /** Approvals that are still missing; 0 once it is settled. */
+      readonly missing: number;
+      readonly record: ProposalRecord;
+    }
+  | Refused;
+
+/** The store did not answer while the decision was being written: whether it stands is not known. */
+export class DecisionUnsure extends Error {
+  override readonly name = 'DecisionUnsure';
+  readonly code = 'decision_unsure';
+}
+
+/**
+ * Where clicks become decisions. Every check is made anew for each click and nothing is remembered between two of them,
+ * so that the same click twice is judged twice and recorded once.
+ */
+export class DecisionDesk {
+  readonly #parts: DecisionDeskParts;
+
+  constructor(parts: DecisionDeskParts) {
+    this.#parts = parts;
+  }
+
+  /** Before a form opens: whether this person could decide at all. A refusal is audited as one of a click. */
+  async look(click: Click): Promise<Admissible | Refused> {
+    const judged = await this.#judge(click);
+    if (!judged.ok) await this.#auditRefusal(click, judged);
+    return judged;
+  }
+
+  /**
+   * Judges the click, signs it, records it and wakes the proposal's job.
+   * @throws DecisionUnsure where the store did not answer while recording.
+   */
+  async decide(click: Click): Promise<DeskAnswer> {
+    const answer = await this.#decided(click);
+    if (!answer.ok) await this.#auditRefusal(click, answer);
+    return answer;
+  }
+
+  async #decided(click: Click): Promise<DeskAnswer> {
+    const judged = await this.#judge(click);
+    if (!judged.ok) return judged.refusal === 'already_settled' ? settledAnswer(click, judged) : judged;
+    const { sealed, record, rule, person } = judged;
+    const reason = reasonOf(click, rule);
+    if (reason === undefined && rule.reason[click.decision] === 'required') {
+      return { ok: false, refusal: 'reason_missing', record };
+    }
+    const { store } = this.#parts;
+    const at = await store.now();
+    if (at >= sealed.terms.deadline) return { ok: false, refusal: 'too_late', record };
+    const statement: DecisionStatement = {
+      v: 1,
+      proposal: sealed.terms.id,
+      nonce: sealed.terms.nonce,
+      termsDigest: sealed.termsDigest,
+      decision: click.decision,
+      person,
+      as: judged.as,
+      shown: click.sight.shown,
+      at,
+      ...(reason === undefined ? {} : { reason }),
+    };
+    return this.#recorded(signDecision(this.#parts.keys.approval, statement), rule);
+  }
+
+  async #recorded(signed: SignedDecision, rule: ApprovalRule): Promise<DeskAnswer> {
+    const { proposal, decision } = signed.statement;
+    const decided = await this.#parts.store.decide(signed).catch((cause: unknown) => {
+      throw new DecisionUnsure(`whether the decision on ${proposal} stands is not known`, { cause });
+    });
+    if (!decided.ok) {
+      // The terms that were signed are not the terms that are stored: what this person saw is not what is there.
+      if (decided.refusal === 'terms_changed')
+        return { ok: false, refusal: 'seal_broken', record: decided.record };
+      return { ok: false, refusal: decided.refusal, record: decided.record };
+    }
+    if (decided.settled) {
+      await this.#parts.dispatch
+        .wake(proposal)
+        .catch((error: unknown) => this.#parts.onWakeFailed(proposal, error));
+    }
+    const missing = decided.settled ? 0 : Math.max(0, rule.quorum - decided.record.state.approvals.length);
+    return {
+      ok: true,
+      decision,
+      settled: decided.settled,
+      replayed: decided.replayed,
+      missing,
+      record: decided.record,
+    };
+  }
+
+  async #judge(click: Click): Promise<Admissible | Refused> {
+    const record = await this.#parts.store.read(click.proposal);
+    if (record === undefined) return { ok: false, refusal: 'not_found', record };
+    const no = (refusal: DecisionRefusal): Refused => ({ ok: false, refusal, record });
+
+    const unsealed = unseal(this.#parts.keys.proposal, record.termsText, record.seal);
+    // A genuine seal on another proposal's record is a broken one here.
+    if (!unsealed.ok || unsealed.sealed.terms.id !== record.id || record.id !== click.proposal) {
+      return no('seal_broken');
+    }
+    const { sealed } = unsealed;
+    const { terms } = sealed;
+    // Nobody is asked where the policy itself decides, so no card of ours has such a button.
+    if (terms.basis.kind !== 'people') return no('not_this_card');
+    const { rule } = terms.basis;
+
+    const place = this.#parts.placeOf(terms.context.tenant);
+    if (place === undefined) return no('other_workspace');
+    const team = teamOf(click, place.team);
+    if (team === undefined) return no('other_workspace');
+    if (click.card !== undefined && !isTheCard(click.card, record.card, place)) return no('not_this_card');
+
+    const person = personOf(team, click.user.id);
+    const exclusion = exclusionOf(person, rule, terms.context.principal);
+    if (exclusion !== undefined) return no(exclusion);
+    const [entitlement, mayDecide] = await Promise.all([
+      this.#parts.directory.entitlementOf(person, rule.approvers, team),
+      this.#parts.mayDecideIn(place),
+    ]);
+    if (!entitlement.ok) return no(entitlement.refusal);
+    if (mayDecide !== 'yes') return no(mayDecide);
+
+    if (record.state.status !== 'pending') return no('already_settled');
+    const sights = this.#parts.sightsOf(sealed, record, team);
+    const seen = click.sight.on === 'card' ? sights.card : sights.review;
+    // Drawn by another version, or for another proposal: what they saw is not what would be signed for.
+    if (seen !== click.sight.shown) return no('not_this_card');
+    if (click.decision === 'approve' && click.sight.on === 'card' && !sights.cardIsWhole) {
+      return no('not_shown_whole');
+    }
+    if (click.decision === 'approve' && sights.review === undefined) return no('not_shown_whole');
+    return { ok: true, sealed, record, rule, person, as: entitlement.as };
+  }
+
+  async #auditRefusal(click: Click, refused: Refused): Promise<void> {
+    const tenant =
+      refused.record === undefined ? undefined : tenantOfRecord(this.#parts.keys.proposal, refused.record);
+    const detail = {
+      refusal: refused.refusal,
+      decision: click.decision,
+      user: click.user.id,
+      team: click.user.team,
+      workspace: click.workspace.team,
+      ...(click.card === undefined ? {} : { channel: click.card.channel, ts: click.card.ts }),
+    };
+    await this.#parts.audit.append({ kind: 'decision.refused', tenant, proposal: click.proposal, detail });
+    if (refused.refusal === 'seal_broken') {
+      await this.#parts.audit.append({
+        kind: 'alarm.raised',
+        tenant,
+        proposal: click.proposal,
+        detail: { alarm: 'seal_broken', at: 'decision' },
+      });
+    }
+  }
+}
+
+/** The tenant of a record is believed only under its seal. */
+function tenantOfRecord(key: ProposalKey, record: ProposalRecord): string | undefined {
+  const unsealed = unseal(key, record.termsText, record.seal);
+  return unsealed.ok ? unsealed.sealed.terms.context.tenant : undefined;
+}
+
+/**
+ * The tenant's team, if the click came through it and from one of its own people. On Enterprise Grid Slack may name
+ * the organisation (`E…`) in place of the workspace; both stand for the same people, who count under the tenant's team.
+ */
+function teamOf(click: Click, tenantTeam: string): string | undefined {
+  const { team, enterprise } = click.workspace;
+  const own = (id: string) => id === team || (enterprise !== undefined && id === enterprise);
+  return own(tenantTeam) && own(click.user.team) ? tenantTeam : undefined;
+}
+
+function isTheCard(
+  clicked: { channel: string; ts: string },
+  stored: CardRef | undefined,
+  place: { team: string; channel: string },
+): boolean {
+  return (
+    stored !== undefined &&
+    stored.team === place.team &&
+    stored.channel === place.channel &&
+    clicked.channel === stored.channel &&
+    clicked.ts === stored.ts
+  );
+}
+
+/**
+ * Compared by user id alone: under another team's id the same person must not decide either, and one exclusion too
+ * many is no harm.
+ */
+function exclusionOf(person: PersonId, rule: ApprovalRule, principal: string): DecisionRefusal | undefined {
+  const { user } = slackIdsOf(person);
+  const same = (other: string) => other.startsWith('slack:') && other.split('/')[1] === user;
+  if (same(principal)) return 'own_call';
+  return rule.excluded.some(same) ? 'owner_of_the_service' : undefined;
+}
+
+/** Settled already: by this very person with this very decision, which is then the answer again, or otherwise. */
+function settledAnswer(click: Click, refused: Refused): DeskAnswer {
+  const { record } = refused;
+  const state = record?.state;
+  if (record === undefined || state === undefined) return refused;
+  const own = (signed: SignedDecision) => slackIdsOf(signed.statement.person).user === click.user.id;
+  const stands =
+    click.decision === 'approve' ? state.approvals.some(own) : state.status === 'denied' && own(state.denial);
+  if (!stands) return refused;
+  return { ok: true, decision: click.decision, settled: true, replayed: true, missing: 0, record };
+}
+
+const REASON_MAX = 3_000;
+
+function reasonOf(click: Click, rule: ApprovalRule): string | undefined {
+  if (rule.reason[click.decision] === 'none') return undefined;
+  const reason = (click.reason ?? '').trim().toWellFormed();
+  return reason === '' ? undefined : reason.slice(0, REASON_MAX).toWellFormed();
+}

@@ -1,0 +1,406 @@
+import type { types } from '@slack/bolt';
+import type { SignedDecision } from '../core/approval/decision.ts';
+import type { ApprovalRule } from '../core/policy/verdict.ts';
+import type { ProposalState } from '../core/proposal/proposal.ts';
+import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
+import { type Digest, digestOf, shortDigest } from '../core/tool/digest.ts';
+import { parseStrictJson } from '../core/tool/strict-json.ts';
+import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
+import { type ArgumentsReading, cutToBudget, readArguments } from './arguments-text.ts';
+import { CARD_BUDGET, SLACK_LIMITS } from './limits.ts';
+import {
+  asWritten,
+  code,
+  counted,
+  inWords,
+  type KnownBlock,
+  localTime,
+  mention,
+  mentionEntry,
+  oneLine,
+  ourMrkdwn,
+  ourNote,
+  ourSection,
+  plain,
+  utc,
+} from './wording.ts';
+
+/** Everything that a card shows, and nothing that it has to look up. */
+export interface CardView {
+  /** Unsealed: what the guard froze. */
+  readonly terms: ProposalTerms;
+  readonly termsDigest: Digest;
+  readonly state: ProposalState;
+  /** The tenant's workspace, which decides whom a mention can name. */
+  readonly team: string;
+  /** What the tool's definition keeps from view; undefined: no such tool is known here. */
+  readonly redact: readonly string[] | undefined;
+}
+
+export interface DrawnCard {
+  /** The summary that notifications and screen readers get: our words, no agent's text. */
+  readonly text: string;
+  readonly blocks: KnownBlock[];
+  /** SHA-256 over the part that people decide on. It stays the same while votes come in. */
+  readonly shown: Digest;
+  /** The card does not show the call whole: approving is possible only from the review. */
+  readonly needsReview: boolean;
+}
+
+export const ACTIONS = {
+  approve: 'cs_approve',
+  deny: 'cs_deny',
+  review: 'cs_review',
+  reviewNext: 'cs_review_next',
+  reviewBack: 'cs_review_back',
+} as const;
+
+export function drawCard(view: CardView): DrawnCard {
+  const { blocks: subject, needsReview } = subjectBlocks(view);
+  const shown = digestOf('card', JSON.stringify(subject));
+  const blocks = [
+    { type: 'header' as const, text: plain(headerText(view)) },
+    ...stateBlocks(view),
+    ...subject,
+    ...buttonBlocks(view, shown, needsReview),
+  ];
+  return { text: summary(view), blocks, shown, needsReview };
+}
+
+/* ---- what is decided on: the same in every state ---- */
+
+function subjectBlocks(view: CardView): { blocks: KnownBlock[]; needsReview: boolean } {
+  const { terms } = view;
+  const blocks: KnownBlock[] = [factsBlock(view), ...deadlineBlocks(terms), ourNote(whyText(terms))];
+  let needsReview = false;
+  if (terms.statedReason !== undefined) {
+    const reason = cutToBudget(visibleText(terms.statedReason).text, {
+      bytes: CARD_BUDGET.statedReasonBytes,
+      lines: CARD_BUDGET.statedReasonLines,
+    });
+    needsReview ||= !reason.whole;
+    blocks.push(
+      ourSection('*The agent says* (its own words, not checked by anybody)'),
+      asWritten(reason.text),
+    );
+  }
+  const reading = readingOf(view);
+  if (reading === undefined) {
+    blocks.push(
+      ourSection(
+        '*Arguments: not shown.* This service does not know the tool, so it cannot tell what must stay secret. The call cannot be approved from here.',
+      ),
+    );
+    needsReview = true;
+  } else {
+    const shown = reading.within({
+      bytes: CARD_BUDGET.argumentsBytes,
+      lines: CARD_BUDGET.argumentLines,
+    });
+    needsReview ||= !shown.whole;
+    const title = shown.whole ? '*Arguments* (shown whole)' : '*Arguments: CUT, this is not the whole call*';
+    blocks.push(ourSection(title), ...readingNotes(reading), asWritten(shown.text));
+  }
+  if (needsReview && reading !== undefined) {
+    blocks.push(
+      ourSection(
+        '*Not everything fits on this card.* Press Review to read all of it; approving is possible only there.',
+      ),
+    );
+  }
+  blocks.push(ourNote(`Digest ${shortDigest(view.termsDigest)} · ${terms.id}`));
+  return { blocks, needsReview };
+}
+
+export function readingOf(view: CardView): ArgumentsReading | undefined {
+  if (view.redact === undefined) return undefined;
+  const parsed = parseStrictJson(view.terms.arguments);
+  // Sealed by a guard that parsed them under the same limits; a guard with other limits is not one of ours.
+  if (!parsed.ok) return undefined;
+  return readArguments(parsed.value, view.terms.arguments, view.redact);
+}
+
+export function factsBlock({ terms, team }: CardView): KnownBlock {
+  const { context } = terms;
+  const principal = context.principal.startsWith('slack:')
+    ? mention(context.principal as Parameters<typeof mention>[0], team)
+    : code(context.principal);
+  const facts = [
+    ['Tool', code(terms.tool)],
+    ['Environment', environmentFact(context.environment)],
+    ['Tenant', code(context.tenant)],
+    ['Agent', code(context.agent)],
+    ['On behalf of', principal],
+    ['Run', code(context.run)],
+  ] as const;
+  return { type: 'section', fields: facts.map(([name, value]) => ourMrkdwn(`*${name}*\n${value}`)) };
+}
+
+function environmentFact(environment: string): string {
+  return environment === 'production' ? `${code(environment)}: *the real thing*` : code(environment);
+}
+
+export function deadlineBlocks(terms: ProposalTerms): KnownBlock[] {
+  const rule = ruleOf(terms);
+  if (rule === undefined) return [];
+  const { deadline, createdAt } = terms;
+  const people = rule.quorum === 1 ? '1 person' : `${rule.quorum} different people`;
+  const entries = rule.approvers.slice(0, MOST_ENTRIES).map(mentionEntry).join(', ');
+  const more = rule.approvers.length - MOST_ENTRIES;
+  return [
+    ourSection(
+      `*Decide before* ${localTime(deadline)} (${utc(deadline)}, ${inWords(deadline - createdAt)} after it was asked)\n` +
+        `*Needed:* approval by ${people} of ${entries}${more > 0 ? ` and ${counted(more, 'more entry', 'more entries')} of the policy` : ''}. One denial ends it.`,
+    ),
+  ];
+}
+
+const MOST_ENTRIES = 8;
+
+export function whyText(terms: ProposalTerms): string {
+  const { basis } = terms;
+  const why =
+    basis.kind === 'people' ? `Why you are asked: ${basis.why}` : `Allowed by the policy: ${basis.by}`;
+  return cutLoudly(oneLine(why), 300).text;
+}
+
+export function readingNotes(reading: ArgumentsReading): KnownBlock[] {
+  const notes: string[] = [];
+  if (reading.invisible > 0) {
+    notes.push(
+      `Look closely: ${counted(reading.invisible, 'character')} in the arguments cannot be seen or ${reading.invisible === 1 ? 'piles' : 'pile'} up on others. Each is written out as \\u{…}.`,
+    );
+  }
+  if (reading.collapsed > 0) {
+    notes.push(
+      `${counted(reading.collapsed, 'long run')} of blanks or repeats ${reading.collapsed === 1 ? 'is' : 'are'} written as a count, ⟨×…⟩.`,
+    );
+  }
+  if (reading.mixedScripts.length > 0) {
+    notes.push(
+      `Look closely: ${counted(reading.mixedScripts.length, 'word mixes', 'words mix')} letters of different alphabets that look alike.`,
+    );
+  }
+  if (reading.redacted.length > 0) {
+    notes.push(
+      `${counted(reading.redacted.length, 'argument')} ${reading.redacted.length === 1 ? 'is' : 'are'} not shown, because the tool's definition declares ${reading.redacted.length === 1 ? 'it' : 'them'} secret: ${cutLoudly(reading.redacted.join(', '), 120).text}`,
+    );
+  }
+  return notes.length === 0 ? [] : [ourNote(notes.join(' '))];
+}
+
+/* ---- what has become of it ---- */
+
+const HEADLINES: Readonly<Record<ProposalState['status'], string>> = {
+  pending: 'Approval needed',
+  approved: 'Approved, waiting to run',
+  executing: 'Approved, running now',
+  succeeded: 'Done: it succeeded',
+  failed: 'Failed: it ran and did not succeed',
+  unknown: 'OUTCOME UNKNOWN: it may or may not have run',
+  denied: 'Denied: it will not run',
+  expired: 'Expired: it will not run',
+  withdrawn: 'Withdrawn by the agent: it will not run',
+  halted: 'Halted: it will not run',
+};
+
+function headerText({ terms, state }: CardView): string {
+  const environment = terms.context.environment === 'production' ? 'PRODUCTION' : terms.context.environment;
+  return cutLoudly(`${HEADLINES[state.status]} · ${environment} · ${terms.tool}`, SLACK_LIMITS.header).text;
+}
+
+function summary({ terms, state }: CardView): string {
+  const { context } = terms;
+  const where = `${terms.tool} for ${context.tenant} in ${context.environment === 'production' ? 'PRODUCTION' : context.environment}, asked by agent ${context.agent}`;
+  const rule = ruleOf(terms);
+  const decide =
+    state.status === 'pending' && rule !== undefined
+      ? ` ${state.approvals.length} of ${counted(rule.quorum, 'approval')} so far; decide before ${utc(terms.deadline)}. Open the message for the arguments.`
+      : '';
+  return `${HEADLINES[state.status]}. ${where}.${decide}`;
+}
+
+function stateBlocks({ terms, state, team }: CardView): KnownBlock[] {
+  const quorum = ruleOf(terms)?.quorum ?? 0;
+  const blocks: KnownBlock[] = [];
+  if (state.status === 'pending') {
+    if (state.approvals.length > 0) {
+      const missing = quorum - state.approvals.length;
+      blocks.push(
+        ourSection(
+          `*${state.approvals.length} of ${quorum} approved so far*; ${counted(missing, 'more person', 'more people')} must approve.`,
+        ),
+      );
+    }
+  } else {
+    blocks.push(ourSection(stateLine(state, team)));
+  }
+  blocks.push(...outcomeBlocks(state), ...peopleBlocks(state, team));
+  return blocks;
+}
+
+function stateLine(state: Exclude<ProposalState, { status: 'pending' }>, team: string): string {
+  switch (state.status) {
+    case 'approved':
+      return `*Approved* ${localTime(state.approvedAt)}. It has to start before ${localTime(state.startBefore)}.`;
+    case 'executing':
+      return `*Running* since ${localTime(state.admittedAt)}.`;
+    case 'succeeded':
+      return `*Succeeded* ${localTime(state.finishedAt)}.`;
+    case 'failed':
+      return `*Failed* ${localTime(state.finishedAt)}. It will not be tried again by itself.`;
+    case 'unknown':
+      return `*Outcome unknown* since ${localTime(state.finishedAt)}. Somebody has to look in the system that was written to. It will not be tried again by itself.`;
+    case 'denied':
+      return `*Denied* by ${mention(state.denial.statement.person, team)} ${localTime(state.deniedAt)}. It will not run.`;
+    case 'expired':
+      return state.stage === 'deciding'
+        ? `*Expired* ${localTime(state.expiredAt)}: not enough people decided in time. It will not run.`
+        : `*Expired* ${localTime(state.expiredAt)}: it was approved, and nothing started it in time. It will not run.`;
+    case 'withdrawn':
+      return `*Withdrawn* by the agent ${localTime(state.withdrawnAt)}. It will not run.`;
+    case 'halted':
+      return haltLine(state, team);
+  }
+}
+
+function haltLine(state: Extract<ProposalState, { status: 'halted' }>, team: string): string {
+  const { cause } = state;
+  if (cause.kind === 'refused') {
+    return `*Halted* ${localTime(state.haltedAt)}: the last check before the start refused it. It will not run.`;
+  }
+  return `*Halted* ${localTime(state.haltedAt)}: writes were switched off by ${operatorMention(cause.by, team)}. It will not run, not even when writes are on again.`;
+}
+
+/** The switch keeps an operator as text: a person's id, or `cli:name`. */
+export function operatorMention(by: string, team: string): string {
+  const user = /^slack:([TE][A-Z0-9]{1,20})\/([UW][A-Z0-9]{1,20})$/.exec(by);
+  if (user?.[1] === team) return `<@${user[2]}>`;
+  return code(cutLoudly(oneLine(by), 80).text);
+}
+
+function outcomeBlocks(state: ProposalState): KnownBlock[] {
+  const words = outcomeWords(state);
+  if (words === undefined) return [];
+  const cut = cutToBudget(visibleText(words.text).text, { bytes: CARD_BUDGET.outcomeBytes, lines: 8 });
+  return [ourNote(words.label), asWritten(cut.text)];
+}
+
+function outcomeWords(state: ProposalState): { label: string; text: string } | undefined {
+  if (state.status === 'failed' && state.outcome.outcome === 'failed') {
+    return { label: 'What the tool answered:', text: `${state.outcome.code}: ${state.outcome.message}` };
+  }
+  if (state.status === 'unknown' && state.outcome.outcome === 'unknown') {
+    return { label: 'Why it is not known:', text: state.outcome.why };
+  }
+  if (state.status !== 'halted') return undefined;
+  if (state.cause.kind === 'refused') {
+    return { label: 'Why the start was refused:', text: `${state.cause.refusal}: ${state.cause.message}` };
+  }
+  return state.cause.why === undefined
+    ? undefined
+    : { label: 'Why writes were switched off:', text: state.cause.why };
+}
+
+/** Who decided, when and why. Their reasons are their words and are shown as such. */
+function peopleBlocks(state: ProposalState, team: string): KnownBlock[] {
+  const denial = state.status === 'denied' ? [state.denial] : [];
+  const decisions = [...denial, ...state.approvals];
+  if (decisions.length === 0) return [];
+  const listed = decisions.slice(0, MOST_DECISIONS);
+  const lines = listed.map((decision) => decisionLine(decision, team));
+  const more = decisions.length - listed.length;
+  if (more > 0) lines.push(`and ${counted(more, 'more person', 'more people')}`);
+  const blocks: KnownBlock[] = [ourSection(lines.join('\n'))];
+  const reasons = listed.flatMap(({ statement }) =>
+    statement.reason === undefined ? [] : [`${statement.person}: ${visibleText(statement.reason).text}`],
+  );
+  if (reasons.length > 0) {
+    const cut = cutToBudget(reasons.join('\n'), { bytes: CARD_BUDGET.peopleBytes / 2, lines: 10 });
+    blocks.push(ourNote('Why, in their own words:'), asWritten(cut.text));
+  }
+  return blocks;
+}
+
+const MOST_DECISIONS = 5;
+
+function decisionLine({ statement }: SignedDecision, team: string): string {
+  const verb = statement.decision === 'approve' ? 'Approved' : 'Denied';
+  return `${verb} by ${mention(statement.person, team)} ${localTime(statement.at)}`;
+}
+
+/* ---- what people can do ---- */
+
+/** What a button carries: whose card it is, and which drawing of it. A lookup key and a comparison, never a right. */
+export function buttonValue(proposal: string, shown: Digest): string {
+  return `${proposal} ${shown}`;
+}
+
+function buttonBlocks(view: CardView, shown: Digest, needsReview: boolean): KnownBlock[] {
+  const rule = ruleOf(view.terms);
+  if (view.state.status !== 'pending' || rule === undefined) return [];
+  const value = buttonValue(view.terms.id, shown);
+  const elements: types.Button[] = [];
+  if (!needsReview) elements.push(approveButton(value, rule));
+  else if (view.redact !== undefined) {
+    elements.push({
+      type: 'button',
+      action_id: ACTIONS.review,
+      text: plain('Review'),
+      style: 'primary',
+      value,
+      accessibility_label: 'Read the whole call, page by page; approve on the last page',
+    });
+  }
+  elements.push(denyButton(value, rule));
+  const actions: types.ActionsBlock = { type: 'actions', block_id: 'cs_decide', elements };
+  return [actions];
+}
+
+function approveButton(value: string, rule: ApprovalRule): types.Button {
+  const button: types.Button = {
+    type: 'button',
+    action_id: ACTIONS.approve,
+    text: plain('Approve'),
+    style: 'primary',
+    value,
+    accessibility_label: 'Approve this call exactly as shown',
+  };
+  // Where a reason is required, the modal that asks for it is the second look.
+  if (rule.reason.approve === 'required') return button;
+  return {
+    ...button,
+    confirm: {
+      title: plain('Approve this call?'),
+      text: plain('It runs once, exactly as the card shows it, and your name is recorded with it.'),
+      confirm: plain('Approve'),
+      deny: plain('Back'),
+    },
+  };
+}
+
+function denyButton(value: string, rule: ApprovalRule): types.Button {
+  const button: types.Button = {
+    type: 'button',
+    action_id: ACTIONS.deny,
+    text: plain('Deny'),
+    style: 'danger',
+    value,
+    accessibility_label: 'Deny this call for good',
+  };
+  if (rule.reason.deny !== 'none') return button;
+  return {
+    ...button,
+    confirm: {
+      title: plain('Deny this call?'),
+      text: plain('It ends for good: nobody can approve it any more, and your name is recorded with it.'),
+      confirm: plain('Deny'),
+      deny: plain('Back'),
+      style: 'danger',
+    },
+  };
+}
+
+export function ruleOf(terms: ProposalTerms): ApprovalRule | undefined {
+  return terms.basis.kind === 'people' ? terms.basis.rule : undefined;
+}
