@@ -47,7 +47,8 @@ export class Conversations {
     this.#live.publish({ kind: 'message', message });
     const parent =
       draft.threadTs === undefined ? undefined : this.find(draft.team, draft.channel, draft.threadTs);
-    if (parent) this.#live.publish({ kind: 'message', message: parent });
+    // An ephemeral reply must not stir the parent before other people's eyes.
+    if (parent && draft.ephemeralFor === undefined) this.#live.publish({ kind: 'message', message: parent });
     return message;
   }
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CHAT_METHODS } from './chat-methods.ts';
 import { CONVERSATION_METHODS } from './conversation-methods.ts';
-import type { Faults } from './faults.ts';
+import type { ApiFault, Faults } from './faults.ts';
 import { readBody, sendJson } from './http-exchange.ts';
 import { PEOPLE_METHODS } from './people-methods.ts';
 import type { SlackState } from './slack-state.ts';
@@ -88,7 +88,7 @@ export class WebApi {
     return workspace ? { kind: 'bot', workspace } : { kind: 'unknown' };
   }
 
-  #outcome(method: string, caller: Caller, given: Given, fault: ReturnType<Faults['forCall']>): Outcome {
+  #outcome(method: string, caller: Caller, given: Given, fault: ApiFault): Outcome {
     if (fault.kind === 'unavailable') return { answer: failure('service_unavailable') };
     if (fault.kind === 'rate_limited') return limited(fault.retryAfterMs);
     if (!given.ok) return { answer: failure(given.error) };
