@@ -16,6 +16,9 @@ export type Delivered =
   /** `detail` is Slack's name for what went wrong, as it stands in the sentence that a person reads. */
   | { ok: false; error: 'operation_timeout' | 'dispatch_failed' | 'app_error'; detail: string };
 
+export const TIMED_OUT: Delivered = { ok: false, error: 'operation_timeout', detail: 'operation_timeout' };
+export const UNDELIVERED: Delivered = { ok: false, error: 'dispatch_failed', detail: 'dispatch_failed' };
+
 /** One way to the app: Socket Mode or signed HTTP. */
 export interface AppTransport {
   deliver(envelope: Envelope, copies: 1 | 2, deadline: number): Promise<Delivered>;

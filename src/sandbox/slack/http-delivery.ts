@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import type { AppTransport, Delivered, Envelope } from './app-delivery.ts';
+import { type AppTransport, type Delivered, type Envelope, TIMED_OUT, UNDELIVERED } from './app-delivery.ts';
 import type { SandboxClock } from './sandbox-clock.ts';
 
 export interface HttpDeliveryOptions {
@@ -46,12 +46,12 @@ export class HttpDelivery implements AppTransport {
         headers: { 'content-type': contentType, 'user-agent': USER_AGENT, ...signed(body, signingSecret()) },
       });
       const text = await response.text();
+      // A receiver that gives up at three seconds answers in the same instant as the person's client does.
+      if (clock.now() >= deadline) return TIMED_OUT;
       if (!response.ok) return refused(response.status);
       return { ok: true, response: parseAnswer(text, response.headers.get('content-type') ?? '') };
     } catch {
-      return late
-        ? { ok: false, error: 'operation_timeout', detail: 'operation_timeout' }
-        : { ok: false, error: 'dispatch_failed', detail: 'dispatch_failed' };
+      return late ? TIMED_OUT : UNDELIVERED;
     } finally {
       cancel();
       this.#open.delete(controller);

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
 import { z } from 'zod';
-import type { AppTransport, Delivered, Envelope } from './app-delivery.ts';
+import { type AppTransport, type Delivered, type Envelope, TIMED_OUT, UNDELIVERED } from './app-delivery.ts';
 import type { SandboxClock } from './sandbox-clock.ts';
 import { SLACK_LIMITS } from './slack-limits.ts';
 
@@ -18,6 +18,7 @@ interface Pending {
   id: string;
   /** Where the newest copy went; undefined while no connection is there to take it. */
   sentTo: WebSocket | undefined;
+  deadline: number;
   settle: (outcome: Delivered) => void;
 }
 
@@ -76,18 +77,16 @@ export class SocketMode implements AppTransport {
 
   deliver(envelope: Envelope, copies: 1 | 2, deadline: number): Promise<Delivered> {
     const first = this.#next();
-    if (!first) return Promise.resolve({ ok: false, error: 'dispatch_failed', detail: 'dispatch_failed' });
+    if (!first) return Promise.resolve(UNDELIVERED);
     const id = randomUUID();
     return new Promise((resolve) => {
-      const cancel = this.#clock.after(deadline - this.#clock.now(), () =>
-        settle({ ok: false, error: 'operation_timeout', detail: 'operation_timeout' }),
-      );
+      const cancel = this.#clock.after(deadline - this.#clock.now(), () => settle(TIMED_OUT));
       const settle = (outcome: Delivered) => {
         cancel();
         this.#pending.delete(id);
         resolve(outcome);
       };
-      const pending: Pending = { envelope, id, sentTo: undefined, settle };
+      const pending: Pending = { envelope, id, sentTo: undefined, deadline, settle };
       this.#pending.set(id, pending);
       this.#send(pending, first);
       if (copies === 2) this.#send(pending, this.#next() ?? first);
@@ -115,7 +114,7 @@ export class SocketMode implements AppTransport {
   close(): void {
     clearInterval(this.#ping);
     for (const pending of [...this.#pending.values()]) {
-      pending.settle({ ok: false, error: 'dispatch_failed', detail: 'dispatch_failed' });
+      pending.settle(UNDELIVERED);
     }
     this.drop();
     this.#server.close();
@@ -178,7 +177,12 @@ export class SocketMode implements AppTransport {
     const ack = Ack.safeParse(json);
     if (!ack.success) return;
     // The first ack counts; one for a copy, or after the deadline, finds nothing here any more.
-    this.#pending.get(ack.data.envelope_id)?.settle({ ok: true, response: emptyAsNothing(ack.data.payload) });
+    const pending = this.#pending.get(ack.data.envelope_id);
+    if (!pending) return;
+    const { acceptsResponse } = pending.envelope;
+    const late = this.#clock.now() >= pending.deadline;
+    const response = acceptsResponse ? emptyAsNothing(ack.data.payload) : undefined;
+    pending.settle(late ? TIMED_OUT : { ok: true, response });
   }
 }
 
