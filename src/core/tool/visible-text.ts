@@ -114,23 +114,40 @@ function pretty(value: JsonValue, indent: string): string {
   if (typeof value === 'string') return prettyText(value, indent);
   if (value === null || typeof value !== 'object') return String(value);
   const inner = `${indent}  `;
-  if (isList(value)) {
-    if (value.length === 0) return '[]';
-    return `[\n${value.map((item) => inner + pretty(item, inner)).join(',\n')}\n${indent}]`;
-  }
-  const lines = Object.keys(value)
-    .sort((a, b) => (a < b ? -1 : 1))
-    .map((key) => `${inner}${quoted(key)}: ${pretty(value[key] ?? null, inner)}`);
-  return lines.length === 0 ? '{}' : `{\n${lines.join(',\n')}\n${indent}}`;
+  if (isList(value))
+    return block(
+      '[',
+      value.map((item) => inner + pretty(item, inner)),
+      `${indent}]`,
+    );
+  const members = Object.entries(value)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, member]) => `${inner}${quoted(key)}: ${pretty(member, inner)}`);
+  return block('{', members, `${indent}}`);
 }
 
 const isList = (value: JsonValue): value is readonly JsonValue[] => Array.isArray(value);
 
+/** No comma after a gutter: it would read as the last character of the agent's text. */
+function block(open: string, parts: readonly string[], close: string): string {
+  if (parts.length === 0) return open + close.trim();
+  const lines = parts.map((part, index) => {
+    const endsInGutter = part
+      .slice(part.lastIndexOf('\n') + 1)
+      .trimStart()
+      .startsWith(GUTTER);
+    return index === parts.length - 1 || endsInGutter ? part : `${part},`;
+  });
+  return [open, ...lines, close].join('\n');
+}
+
+const GUTTER = '│ ';
+
 function prettyText(text: string, indent: string): string {
-  const shown = visibleText(text).text;
-  if (!shown.includes('\n')) return quoted(text);
-  const lines = shown.split('\n');
-  return `(text, ${lines.length} lines)\n${lines.map((line) => `${indent}  │ ${line}`).join('\n')}`;
+  if (!text.includes('\n')) return quoted(text);
+  const lines = visibleText(text).text.split('\n');
+  const count = text.split('\n').length;
+  return [`(text, ${count} lines)`, ...lines.map((line) => `${indent}  ${GUTTER}${line}`)].join('\n');
 }
 
 function quoted(text: string): string {
