@@ -1,0 +1,221 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
+
+/** How long anything waits for Redis before it says `StoreUnavailable`. */
+export const ANSWER_TIMEOUT_MS = 2_000;
+const RECONNECT_AT_MOST_EVERY_MS = 500;
+
+/** Own connections for commands and for subscriptions: a subscribing connection takes no commands. */
+export interface RedisConnections {
+  readonly redis: Redis;
+  readonly subscriber: Redis;
+  close(): void;
+}
+
+export interface OpenRedisOptions {
+  /** `redis://…` or `rediss://…`; or everything in `connection`. */
+  url?: string | undefined;
+  connection?: Omit<RedisOptions, 'replyMapping'> | undefined;
+  /** Shown by `CLIENT LIST`. */
+  name?: string | undefined;
+  /** Connection errors, for the log. What was asked meanwhile is rejected anyway. */
+  onError?: ((error: Error) => void) | undefined;
+}
+
+/** Connects in the background and goes on connecting; what is asked meanwhile fails within ANSWER_TIMEOUT_MS. */
+export function openRedis(options: OpenRedisOptions): RedisConnections {
+  const settings: Omit<RedisOptions, 'replyMapping'> = {
+    ...options.connection,
+    connectionName: options.name ?? 'countersign',
+    connectTimeout: ANSWER_TIMEOUT_MS,
+    commandTimeout: ANSWER_TIMEOUT_MS,
+    // A command that was given up must not be sent after all when Redis comes back: an admission nobody waits for
+    // would be a call in doubt.
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: (attempt) => Math.min(attempt * 50, RECONNECT_AT_MOST_EVERY_MS),
+  };
+  const connect = () => (options.url === undefined ? new Redis(settings) : new Redis(options.url, settings));
+  const redis = connect();
+  const subscriber = connect();
+  for (const connection of [redis, subscriber]) {
+    connection.on('error', (error: Error) => options.onError?.(error));
+  }
+  return {
+    redis,
+    subscriber,
+    close() {
+      redis.disconnect();
+      subscriber.disconnect();
+    },
+  };
+}
+
+/** A record, an index or an entry in Redis has a form that no script of ours writes. Nothing was changed. */
+export class StoreDamaged extends Error {
+  override readonly name = 'StoreDamaged';
+  readonly code = 'store_damaged';
+}
+
+/** Waits for the connection and for the answer, and for both together no longer than `timeoutMs`. */
+export async function answerOf<T>(
+  redis: Redis,
+  ask: () => Promise<T>,
+  timeoutMs: number = ANSWER_TIMEOUT_MS,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(unavailable(`no answer in ${timeoutMs} ms (connection: ${redis.status})`)),
+      timeoutMs,
+    );
+  });
+  let given = false;
+  const answer = async () => {
+    if (redis.status !== 'ready') await ready(redis);
+    // Given up while it waited for the connection: asking now would do what the caller was told is unknown.
+    if (given) throw unavailable('given up before it was asked');
+    return ask();
+  };
+  try {
+    return await Promise.race([answer(), tooLate]);
+  } catch (error) {
+    throw explained(error);
+  } finally {
+    given = true;
+    clearTimeout(timer);
+  }
+}
+
+const waitingForReady = new WeakMap<Redis, Promise<void>>();
+
+/** One set of listeners a connection, however many wait. */
+function ready(redis: Redis): Promise<void> {
+  const waiting = waitingForReady.get(redis);
+  if (waiting) return waiting;
+  if (redis.status === 'end') return Promise.reject(unavailable('the connection is closed'));
+  if (redis.status === 'wait') redis.connect().catch(() => {});
+  const stands = new Promise<void>((resolve, reject) => {
+    const done = () => {
+      redis.off('ready', isReady);
+      redis.off('end', isEnd);
+      waitingForReady.delete(redis);
+    };
+    const isReady = () => {
+      done();
+      resolve();
+    };
+    const isEnd = () => {
+      done();
+      reject(unavailable('the connection is closed'));
+    };
+    redis.on('ready', isReady);
+    redis.on('end', isEnd);
+  });
+  // Whoever waits races it with a timer; left alone, a late rejection must not end the process.
+  stands.catch(() => {});
+  waitingForReady.set(redis, stands);
+  return stands;
+}
+
+/** Replies by which Redis says that it does not serve us now, not that we asked for nonsense. */
+const NOT_SERVING =
+  /^(?:OOM|LOADING|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|CLUSTERDOWN|TRYAGAIN|BUSY|NOAUTH|NOPERM|WRONGPASS)\b/;
+
+function explained(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof StoreUnavailable) return error;
+  // Everything that is not a reply of the server is a connection that failed.
+  if (error.name !== 'ReplyError') return unavailable(error.message, error);
+  if (NOT_SERVING.test(error.message)) return unavailable(error.message, error);
+  if (/^(?:STORE_DAMAGED|WRONGTYPE)\b/.test(error.message)) {
+    return new StoreDamaged(
+      `${error.message} — something else wrote to our keys in Redis, or an older version did`,
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+function unavailable(why: string, cause?: unknown): StoreUnavailable {
+  const message = `Redis does not serve us: ${why}. What was asked may or may not have happened; read before asking again`;
+  return new StoreUnavailable(message, cause === undefined ? undefined : { cause });
+}
+
+export class RedisUnfit extends Error {
+  override readonly name = 'RedisUnfit';
+  readonly code = 'redis_unfit';
+}
+
+export interface RedisCheck {
+  readonly version: string;
+  /** True where what was written outlives the server: an append-only file, or at least snapshots. */
+  readonly persistent: boolean;
+  /** Each one a sentence for the log and for `/health`. */
+  readonly warnings: readonly string[];
+}
+
+/** `#!lua` scripts, which stop at out-of-memory instead of half-applying, came with Redis 7.0. */
+const OLDEST_MAJOR = 7;
+
+/**
+ * At boot, before anything else.
+ * @throws RedisUnfit with every problem at once, and the line to type for each.
+ * @throws StoreUnavailable
+ */
+export async function checkRedis(redis: Redis): Promise<RedisCheck> {
+  const info = infoFields(
+    await answerOf(redis, async () =>
+      [await redis.info('server'), await redis.info('memory'), await redis.info('persistence')].join('\n'),
+    ),
+  );
+  const problems: string[] = [];
+  // Valkey reports 7.2.4 as redis_version, for just this use, and its own version beside it.
+  const version = info.get('redis_version') ?? 'unknown';
+  if (!(Number.parseInt(version, 10) >= OLDEST_MAJOR)) {
+    problems.push(`Redis ${version} is too old: install Redis 7.0 or later, or Valkey`);
+  }
+  const policy = info.get('maxmemory_policy') ?? 'unknown';
+  if (policy !== 'noeviction') {
+    problems.push(
+      `maxmemory-policy is ${policy}, under which Redis throws approvals away when it is full. ` +
+        'Type: redis-cli CONFIG SET maxmemory-policy noeviction (and write it to redis.conf)',
+    );
+  }
+  if (problems.length > 0) throw new RedisUnfit(problems.join('\n'));
+
+  const warnings: string[] = [];
+  const appendOnly = info.get('aof_enabled') === '1';
+  const persistent = appendOnly || (await savesSnapshots(redis));
+  if (!persistent) {
+    warnings.push(
+      'Redis keeps nothing on disk: a restart loses what is pending and the audit stream, and leaves writes off. ' +
+        'Type: redis-cli CONFIG SET appendonly yes',
+    );
+  } else if (!appendOnly) {
+    warnings.push(
+      'Redis keeps snapshots only: a crash loses what was decided since the last one. ' +
+        'Type: redis-cli CONFIG SET appendonly yes',
+    );
+  }
+  return { version, persistent, warnings };
+}
+
+/** Hosted Redis forbids CONFIG: then we do not know, and say that nothing is kept. */
+async function savesSnapshots(redis: Redis): Promise<boolean> {
+  try {
+    const answer: unknown = await redis.config('GET', 'save');
+    return Array.isArray(answer) && typeof answer[1] === 'string' && answer[1] !== '';
+  } catch {
+    return false;
+  }
+}
+
+export function infoFields(info: string): Map<string, string> {
+  return new Map(
+    info.split(/\r?\n/).flatMap((line) => {
+      const colon = line.indexOf(':');
+      return colon > 0 ? [[line.slice(0, colon), line.slice(colon + 1)] as const] : [];
+    }),
+  );
+}

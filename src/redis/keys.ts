@@ -1,0 +1,62 @@
+import { createHash } from 'node:crypto';
+import type { CallContext } from '../core/identity/call-context.ts';
+import type { TenantId } from '../core/identity/ids.ts';
+import { type ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
+
+/**
+ * Every key and channel of ours is built here, or in `lua/prelude.lua` from the same prefix. All of a shard carry
+ * `{sN}`, so that a Cluster keeps them on one node and each transition is one script. Injective: what stands before
+ * the last part is fixed or an id, and no id contains `:`, `{` or `}` (core/identity/ids.ts).
+ */
+const inShard = (shard: number, name: string) => `{s${shard}}:${name}`;
+
+/** In the order in which `lua/prelude.lua` names them. */
+const SHARD_KEYS = [
+  'switch',
+  'armed',
+  'pending',
+  'ready',
+  'executing',
+  'cards',
+  'card-leases',
+  'audit',
+  'audit-seq',
+  'budgets',
+  'halting',
+] as const;
+
+export function shardKeys(shard: number): string[] {
+  return SHARD_KEYS.map((name) => inShard(shard, name));
+}
+
+export function shardKey(shard: number, name: (typeof SHARD_KEYS)[number]): string {
+  return inShard(shard, name);
+}
+
+export function proposalKey(id: ProposalId): string {
+  return inShard(shardOfProposal(id), `proposal:${id}`);
+}
+
+export type OpenStatus = 'pending' | 'ready' | 'executing';
+
+export function tenantIndexKey(shard: number, tenant: TenantId, status: OpenStatus): string {
+  return inShard(shard, `tenant:${tenant}:${status}`);
+}
+
+/** The host chooses idempotency keys, of any length and any characters: digested, they are neither. */
+export function idempotencyKey(shard: number, context: CallContext, key: string): string {
+  const digest = createHash('sha256').update(key, 'utf8').digest('hex');
+  return inShard(shard, `idem:${context.tenant}:${context.environment}:${context.agent}:${digest}`);
+}
+
+export function budgetKey(shard: number, counterKey: string): string {
+  return inShard(shard, `budget:${counterKey}`);
+}
+
+export function newsChannel(id: ProposalId): string {
+  return inShard(shardOfProposal(id), `news:${id}`);
+}
+
+export function cardsChannel(shard: number): string {
+  return inShard(shard, 'cards:news');
+}

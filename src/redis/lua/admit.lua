@@ -1,0 +1,38 @@
+-- KEYS: proposal. ask: id, digest, admission, executor, leaseMs, seen.
+local key, id = KEYS[OWN + 1], ask.id
+local p = fetch(key)
+if not p then return answer('not_found') end
+local broken = damage_around(p)
+if broken then return broken end
+if p.digest ~= ask.digest then return answer('terms_changed', key) end
+-- An admission id is used once, also where it was given back.
+if p.status == 'executing' or p['admission:' .. ask.admission] then return answer('already_admitted', key) end
+if p.status == 'pending' then return answer('not_approved', key) end
+if p.status ~= 'approved' then return answer('already_settled', key) end
+
+local scope = off_since(p)
+if scope then
+  halt(key, id, p, cause_of(scope))
+  return answer('writes_off', key)
+end
+local epoch = armed_epoch(ask.seen)
+local sealed = tonumber(p.epoch or '')
+-- An epoch below that of the terms is a switch that lost its past.
+if not epoch or not sealed or epoch < sealed then return answer('writes_off', key) end
+local startBefore = tonumber(p.startBefore or '')
+if not startBefore or now >= startBefore then return answer('too_late', key) end
+
+if (p.counterKey or '') ~= '' then
+  local approvedAt, window = tonumber(p.approvedAt or ''), tonumber(p.budgetPerMs or '')
+  local at = redis.pcall('ZSCORE', PREFIX .. 'budget:' .. p.counterKey, id)
+  -- Once its window is over a reservation has done its work, and may be gone.
+  local over = approvedAt and window and now - approvedAt >= window
+  if type(at) ~= 'string' and not over then return answer('budget_missing', key) end
+end
+
+local leaseUntil = now + ask.leaseMs
+audit('admission.granted', p.tenant, id, { admission = ask.admission, executor = ask.executor, epoch = epoch })
+redis.call('HSET', key, 'admission:' .. ask.admission, '1')
+move(key, id, p, 'executing',
+  { 'admission', ask.admission, 'executor', ask.executor, 'admittedAt', now, 'leaseUntil', leaseUntil }, leaseUntil)
+return answer('admitted', key, epoch)

@@ -1,0 +1,97 @@
+-- KEYS: proposal, idempotency key, budget zset; the proposal's own key stands in where there is none.
+-- ask: id, digest, epoch, createdAt, deadline, startWithinMs, basis, quorum, excluded (JSON text), tenant, environment,
+--   tool, agent, principal, nonce, argumentsDigest, counterKey, budgetMax, budgetPerMs, pendingPerAgent,
+--   pendingPerTenant, seen.
+-- ARGV: ask, terms text, seal, detail of the audit entry.
+local key, idem, budget = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
+local broken = damage_around(ask)
+if broken then return broken end
+
+-- The same proposal again: an answer that was lost on its way.
+local same = fetch(key)
+if same then
+  if same.digest == ask.digest then return answer('joined', key, epoch_now()) end
+  return answer('conflict', nil, ask.id)
+end
+if ask.idem then
+  local standing = redis.call('GET', idem)
+  local p = standing and fetch(proposal_key(standing))
+  if p then
+    if p.tool == ask.tool and p.argumentsDigest == ask.argumentsDigest and p.principal == ask.principal then
+      return answer('joined', proposal_key(standing), epoch_now())
+    end
+    return answer('conflict', nil, standing)
+  end
+end
+
+local epoch = armed_epoch(ask.seen)
+local scope, entry = off_now(ask)
+if scope then return answer('writes_off', nil, entry) end
+if not epoch then return answer('writes_off', nil, '') end
+if epoch ~= ask.epoch or math.abs(now - ask.createdAt) > 5000 then return answer('stale_terms', nil, epoch) end
+
+local p = {
+  tenant = ask.tenant, agent = ask.agent, environment = ask.environment, tool = ask.tool, revision = '0',
+  idem = ask.idem and idem or '',
+}
+if ask.basis == 'people' then
+  local waiting = indexes('pending', p)
+  if redis.call('ZCARD', waiting[3]) >= ask.pendingPerAgent then
+    return answer('too_many_pending', nil, ask.pendingPerAgent)
+  end
+  if redis.call('ZCARD', waiting[2]) >= ask.pendingPerTenant then
+    return answer('too_many_pending', nil, ask.pendingPerTenant)
+  end
+end
+
+-- A sliding window: one member a reservation, and none is ever given back. The companion says what must be there, so
+-- that a counter that was deleted, or lost a member, is missing and not zero.
+local reserved
+if ask.counterKey then
+  local expected = { [budget] = 'zset', [BUDGETS] = 'hash' }
+  broken = damage(expected)
+  if broken then return broken end
+  local companion = redis.call('HGET', BUDGETS, ask.counterKey)
+  local count = redis.call('ZCARD', budget)
+  if companion then
+    local said, newest = string.match(companion, '^(%d+) (%d+)$')
+    if not said then return answer('budget_missing') end
+    if tonumber(newest) > now - ask.budgetPerMs and count ~= tonumber(said) then return answer('budget_missing') end
+  elseif count > 0 then
+    return answer('budget_missing')
+  end
+  local lapsed = now - ask.budgetPerMs
+  local live = redis.call('ZCOUNT', budget, '(' .. lapsed, '+inf')
+  if live >= ask.budgetMax then
+    local oldest = redis.call('ZRANGEBYSCORE', budget, '(' .. lapsed, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    return answer('over_budget', nil, math.max(1, tonumber(oldest[2]) + ask.budgetPerMs - now))
+  end
+  reserved = { lapsed = lapsed, live = live + 1 }
+end
+
+audit('proposal.created', ask.tenant, ask.id, ARGV[4])
+if ask.basis == 'policy' then
+  audit('proposal.approved', ask.tenant, ask.id, { by = 'policy', startBefore = now + ask.startWithinMs })
+end
+
+if reserved then
+  redis.call('ZREMRANGEBYSCORE', budget, '-inf', reserved.lapsed)
+  redis.call('ZADD', budget, now, ask.id)
+  redis.call('PEXPIRE', budget, ask.budgetPerMs)
+  redis.call('HSET', BUDGETS, ask.counterKey, reserved.live .. ' ' .. now)
+end
+redis.call('HSET', key,
+  'id', ask.id, 'terms', ARGV[2], 'seal', ARGV[3], 'digest', ask.digest, 'revision', 0,
+  'tenant', ask.tenant, 'environment', ask.environment, 'tool', ask.tool, 'agent', ask.agent,
+  'principal', ask.principal, 'nonce', ask.nonce, 'argumentsDigest', ask.argumentsDigest, 'epoch', ask.epoch,
+  'createdAt', ask.createdAt, 'deadline', ask.deadline, 'startWithinMs', ask.startWithinMs,
+  'quorum', ask.quorum or 0, 'excluded', ask.excluded or '[]', 'idem', p.idem,
+  'counterKey', ask.counterKey or '', 'budgetPerMs', ask.budgetPerMs or 0)
+if p.idem ~= '' then redis.call('SET', idem, ask.id) end
+if ask.basis == 'policy' then
+  local startBefore = now + ask.startWithinMs
+  move(key, ask.id, p, 'approved', { 'approvedAt', now, 'startBefore', startBefore }, startBefore)
+else
+  move(key, ask.id, p, 'pending', {}, ask.deadline)
+end
+return answer('new', key, epoch)

@@ -1,0 +1,197 @@
+-- Shared by every script. KEYS: those of the shard, in the order of keys.ts, then the script's own.
+-- Each script validates everything before its first write, because an error later would leave the step half done;
+-- and writes its audit entries before it writes the state, because what cannot be recorded must not happen.
+local SWITCH, ARMED, PENDING, READY, EXECUTING, CARDS, LEASES, AUDIT, SEQ, BUDGETS, HALTING = unpack(KEYS, 1, 11)
+local OWN = 11
+local PREFIX = string.sub(SWITCH, 1, -7)
+local ask = cjson.decode(ARGV[1])
+
+-- The one clock for deadlines, in milliseconds.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local RETENTION_MS = 168 * 60 * 60 * 1000
+local TERMINAL = {
+  succeeded = true, failed = true, unknown = true, denied = true, expired = true, withdrawn = true, halted = true,
+}
+
+local function proposal_key(id) return PREFIX .. 'proposal:' .. id end
+
+-- A missing hash is nil.
+local function fetch(key)
+  local flat = redis.call('HGETALL', key)
+  if #flat == 0 then return nil end
+  local fields = {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
+end
+
+local function answer(code, key, extra)
+  return { code, key and redis.call('HGETALL', key) or {}, extra and tostring(extra) or '' }
+end
+
+-- nil, or an error reply where one of our keys holds what no script of ours puts there.
+local function damage(expected)
+  expected[PENDING], expected[READY], expected[EXECUTING] = 'zset', 'zset', 'zset'
+  expected[CARDS], expected[LEASES], expected[AUDIT], expected[SEQ] = 'zset', 'zset', 'stream', 'hash'
+  expected[HALTING] = 'hash'
+  for key, kind in pairs(expected) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'none' and found ~= kind then
+      return redis.error_reply('STORE_DAMAGED ' .. key .. ' holds a ' .. found .. ' where a ' .. kind .. ' belongs')
+    end
+  end
+  return nil
+end
+
+-- Audit -----------------------------------------------------------------------------------------------------------
+
+-- `detail` is JSON text, or a table without empty tables in it (cjson cannot tell an empty list from an empty object).
+local function audit(kind, tenant, proposal, detail)
+  if tenant == nil or tenant == '' then tenant = '-' end
+  local seq = (tonumber(redis.call('HGET', SEQ, tenant) or '0') or 0) + 1
+  if type(detail) == 'table' then detail = next(detail) and cjson.encode(detail) or '{}' end
+  redis.call('XADD', AUDIT, '*', 'seq', seq, 'at', now, 'kind', kind, 'tenant', tenant, 'proposal', proposal or '',
+    'detail', detail)
+  redis.call('HSET', SEQ, tenant, seq)
+end
+
+-- Where a proposal stands in the indexes --------------------------------------------------------------------------
+
+local INDEX = { pending = PENDING, approved = READY, executing = EXECUTING }
+local INDEX_NAME = { pending = 'pending', approved = 'ready', executing = 'executing' }
+
+-- Counts that cannot drift: members of sorted sets, moved in the step that moves the proposal.
+local function indexes(status, p)
+  if not INDEX[status] then return {} end
+  local keys = { INDEX[status], PREFIX .. 'tenant:' .. (p.tenant or '-') .. ':' .. INDEX_NAME[status] }
+  if status == 'pending' then
+    keys[3] = PREFIX .. 'agent:' .. (p.tenant or '-') .. ':' .. (p.agent or '-') .. ':pending'
+  end
+  return keys
+end
+
+local function damage_around(p)
+  local expected = {}
+  for status in pairs(INDEX) do
+    for _, key in ipairs(indexes(status, p)) do expected[key] = 'zset' end
+  end
+  return damage(expected)
+end
+
+local function mark_card(id)
+  -- While a publisher holds it, it stays held: what it draws is compared with the revision when it hands it back.
+  if not redis.call('ZSCORE', LEASES, id) then redis.call('ZADD', CARDS, 'LT', now, id) end
+  redis.call('PUBLISH', PREFIX .. 'cards:news', id)
+end
+
+local function changed(key, id, p)
+  redis.call('HSET', key, 'revision', (tonumber(p.revision or '0') or 0) + 1)
+  mark_card(id)
+  redis.call('PUBLISH', PREFIX .. 'news:' .. id, 'changed')
+end
+
+-- Every change of state goes through here. `fields`: flat list of what is true in the new state. `score`: when the
+-- new state lapses, for those that are indexed.
+local function move(key, id, p, to, fields, score)
+  for _, index in ipairs(indexes(p.status, p)) do redis.call('ZREM', index, id) end
+  for _, index in ipairs(indexes(to, p)) do redis.call('ZADD', index, score, id) end
+  redis.call('HSET', key, 'status', to, unpack(fields))
+  changed(key, id, p)
+  if TERMINAL[to] then
+    redis.call('PEXPIRE', key, RETENTION_MS)
+    if (p.idem or '') ~= '' then redis.call('PEXPIRE', p.idem, RETENTION_MS) end
+  end
+end
+
+-- The switch ------------------------------------------------------------------------------------------------------
+
+-- The 16 scopes that cover a call, as scopeKeysCovering in core/switch/scope.ts has them.
+local function covering(p)
+  local parts = {
+    'tenant=' .. (p.tenant or ''), 'environment=' .. (p.environment or ''),
+    'tool=' .. (p.tool or ''), 'agent=' .. (p.agent or ''),
+  }
+  local keys = { '*' }
+  for bits = 1, 15 do
+    local chosen = {}
+    for i = 0, 3 do
+      if math.floor(bits / 2 ^ i) % 2 == 1 then chosen[#chosen + 1] = parts[i + 1] end
+    end
+    keys[#keys + 1] = table.concat(chosen, '&')
+  end
+  return keys
+end
+
+-- The epoch where writes may start at all, or nil and why not. Whatever cannot be read is closed. `seen` is the
+-- highest epoch that the caller has ever been told: a lower one is a Redis that lost what it had promised.
+local function armed_epoch(seen)
+  local switch = redis.pcall('HMGET', SWITCH, 'state', 'epoch')
+  if type(switch) ~= 'table' or switch.err then return nil, 'unreadable' end
+  local permit = redis.pcall('GET', ARMED)
+  if type(permit) == 'table' then return nil, 'unreadable' end
+  local state, text = switch[1], switch[2]
+  if not state and not text then return nil, 'never_armed' end
+  if not text or not string.match(text, '^%d+$') or #text > 15 then return nil, 'unreadable' end
+  local epoch = tonumber(text)
+  if epoch < (seen or 0) then return nil, 'unreadable' end
+  if not state then return nil, 'never_armed' end
+  if state == 'off' then return nil, 'off' end
+  if state ~= 'on' then return nil, 'unreadable' end
+  if not permit then return nil, 'permit_lapsed' end
+  if permit ~= text then return nil, 'unreadable' end
+  return epoch, nil
+end
+
+local function epoch_now()
+  local text = redis.pcall('HGET', SWITCH, 'epoch')
+  if type(text) ~= 'string' or not string.match(text, '^%d+$') or #text > 15 then return 0 end
+  return tonumber(text)
+end
+
+-- The scope by which a call of this kind is off now, or nil; and its entry.
+local function off_now(p)
+  local keys, fields = covering(p), {}
+  for i, key in ipairs(keys) do fields[i] = 'off:' .. key end
+  local entries = redis.pcall('HMGET', SWITCH, unpack(fields))
+  if type(entries) ~= 'table' or entries.err then return '*', '' end
+  for i, key in ipairs(keys) do
+    if entries[i] then return key, entries[i] end
+  end
+  return nil
+end
+
+-- The scope by which this proposal was turned off since its terms were sealed, or nil. Once off, off for good: coming
+-- back on resurrects nothing.
+local function off_since(p)
+  local scope = off_now(p)
+  if scope then return scope end
+  local keys, fields = covering(p), {}
+  for i, key in ipairs(keys) do fields[i] = 'last:' .. key end
+  local epochs = redis.pcall('HMGET', SWITCH, unpack(fields))
+  if type(epochs) ~= 'table' or epochs.err then return '*' end
+  local sealed = tonumber(p.epoch or '')
+  for i, key in ipairs(keys) do
+    if epochs[i] and (not sealed or (tonumber(epochs[i]) or math.huge) > sealed) then return key end
+  end
+  return nil
+end
+
+-- The halt cause by the last word about a scope; kept after it came back on.
+local function cause_of(scope)
+  local cause = { kind = 'switch', scope = scope, by = 'unknown' }
+  local entry = redis.pcall('HGET', SWITCH, 'why:' .. scope)
+  if type(entry) == 'string' then
+    local readable, said = pcall(cjson.decode, entry)
+    if readable and type(said) == 'table' then
+      if type(said.by) == 'string' then cause.by = said.by end
+      if type(said.why) == 'string' then cause.why = said.why end
+    end
+  end
+  return cause
+end
+
+local function halt(key, id, p, cause)
+  audit('proposal.halted', p.tenant, id, { from = p.status, cause = cause })
+  move(key, id, p, 'halted', { 'haltedAt', now, 'cause', cjson.encode(cause) })
+end

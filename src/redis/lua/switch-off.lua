@@ -1,0 +1,35 @@
+-- ask: scope, epoch, flip, tenant. ARGV: ask, the entry, who, why, since, detail of the audit entry.
+-- The one script that writes first and records then: stopping must work also where recording does not. What cannot be
+-- recorded fails after that, so that the operator is not told that all is well.
+if redis.call('TYPE', SWITCH).ok ~= 'hash' then redis.call('DEL', SWITCH) end
+if redis.call('TYPE', HALTING).ok ~= 'hash' then redis.call('DEL', HALTING) end
+local scope = ask.scope
+
+local again = redis.call('HGET', SWITCH, 'flip:' .. scope) == ask.flip
+if again and not redis.call('HGET', SWITCH, 'off:' .. scope) then return { 'superseded', tostring(epoch_now()), now } end
+
+local epoch
+if again then
+  epoch = tonumber(redis.call('HGET', SWITCH, 'last:' .. scope) or '') or epoch_now()
+  -- A write, so that there is something for WAIT to wait for.
+  redis.call('HSET', SWITCH, 'flip:' .. scope, ask.flip)
+else
+  -- Always above what was, also where another flip came between: terms sealed at any earlier epoch are dead for good.
+  epoch = math.max(epoch_now() + 1, ask.epoch)
+  redis.call('HSET', SWITCH, 'epoch', epoch, 'off:' .. scope, ARGV[2], 'why:' .. scope, ARGV[2],
+    'last:' .. scope, epoch, 'flip:' .. scope, ask.flip)
+  redis.call('HSET', HALTING, scope, epoch .. ' ' .. now)
+  if scope == '*' then
+    redis.call('HSET', SWITCH, 'state', 'off', 'by', ARGV[3], 'why', ARGV[4], 'since', ARGV[5])
+    redis.call('DEL', ARMED)
+  else
+    redis.call('SET', ARMED, epoch, 'XX', 'KEEPTTL')
+  end
+end
+if redis.call('HGET', SWITCH, 'audited:' .. scope) ~= ask.flip then
+  local broken = damage({})
+  if broken then return broken end
+  audit('switch.off', ask.tenant, nil, ARGV[6])
+  redis.call('HSET', SWITCH, 'audited:' .. scope, ask.flip)
+end
+return { 'off', tostring(epoch), now }

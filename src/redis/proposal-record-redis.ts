@@ -1,0 +1,118 @@
+import { z } from 'zod';
+import { SignedDecision } from '../core/approval/decision.ts';
+import { Outcome } from '../core/execution/outcome.ts';
+import type { CardRef, HaltCause, ProposalRecord, ProposalState } from '../core/proposal/proposal.ts';
+import { ProposalId } from '../core/proposal/proposal-id.ts';
+
+/** A hash that is no record of ours. Whoever acts on proposals treats it as not genuine: refuse it, raise an alarm. */
+export class RecordMalformed extends Error {
+  override readonly name = 'RecordMalformed';
+  readonly code = 'record_malformed';
+  readonly proposal: ProposalId;
+
+  constructor(proposal: ProposalId, cause: unknown) {
+    super(`the record of ${proposal} in Redis is none that Countersign wrote: do not act on it`, { cause });
+    this.proposal = proposal;
+  }
+}
+
+/** JSON in a field, then its own schema. */
+const jsonOf = <T extends z.ZodType>(schema: T) =>
+  z
+    .string()
+    .transform((text, ctx): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        ctx.addIssue({ code: 'custom', message: 'not JSON' });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+
+const Count = z
+  .string()
+  .regex(/^[0-9]{1,15}$/)
+  .transform(Number);
+
+const CardFields: z.ZodType<CardRef> = z.strictObject({
+  team: z.string(),
+  channel: z.string(),
+  ts: z.string(),
+});
+
+const Cause = z.discriminatedUnion('kind', [
+  z
+    .strictObject({
+      kind: z.literal('switch'),
+      scope: z.string(),
+      by: z.string(),
+      why: z.string().optional(),
+    })
+    .transform((cause): HaltCause => ({ ...cause, why: cause.why })),
+  z.strictObject({ kind: z.literal('refused'), refusal: z.string(), message: z.string() }),
+]);
+
+const Common = z.object({
+  id: ProposalId,
+  terms: z.string().min(1),
+  seal: z.string().regex(/^[0-9a-f]{64}$/),
+  revision: Count,
+  voters: jsonOf(z.array(z.string())).optional(),
+  card: jsonOf(CardFields).optional(),
+  cardRevision: Count.optional(),
+});
+
+/** What must be in the hash besides, by status. */
+const State = z.discriminatedUnion('status', [
+  z.object({ status: z.literal('pending') }),
+  z.object({ status: z.literal('approved'), approvedAt: Count, startBefore: Count }),
+  z.object({
+    status: z.literal('executing'),
+    admission: z.string(),
+    executor: z.string(),
+    admittedAt: Count,
+    leaseUntil: Count,
+  }),
+  z.object({
+    status: z.enum(['succeeded', 'failed', 'unknown']),
+    outcome: jsonOf(Outcome),
+    finishedAt: Count,
+  }),
+  z.object({ status: z.literal('denied'), denial: jsonOf(SignedDecision), deniedAt: Count }),
+  z.object({ status: z.literal('expired'), stage: z.enum(['deciding', 'starting']), expiredAt: Count }),
+  z.object({ status: z.literal('withdrawn'), withdrawnAt: Count }),
+  z.object({ status: z.literal('halted'), haltedAt: Count, cause: jsonOf(Cause) }),
+]);
+
+/** @throws RecordMalformed */
+export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalRecord | undefined {
+  if (flat.length === 0) return undefined;
+  const hash: Record<string, string> = Object.create(null);
+  for (let i = 0; i + 1 < flat.length; i += 2) hash[flat[i] as string] = flat[i + 1] as string;
+  try {
+    const common = Common.parse({ ...hash });
+    if (common.id !== id) throw new Error(`it says that it is ${common.id}`);
+    const approvals = (common.voters ?? []).map((person) => voteOf(hash, person));
+    const state: ProposalState = { approvals, ...State.parse({ ...hash }) };
+    return {
+      id,
+      termsText: common.terms,
+      seal: common.seal,
+      state,
+      revision: common.revision,
+      card: common.card,
+      cardRevision: common.cardRevision,
+    };
+  } catch (cause) {
+    throw new RecordMalformed(id, cause);
+  }
+}
+
+function voteOf(hash: Record<string, string>, person: string): SignedDecision {
+  const vote = jsonOf(SignedDecision).parse(hash[`vote:${person}`]);
+  if (vote.statement.person !== person || vote.statement.decision !== 'approve') {
+    throw new Error(`the vote under ${person} is not that person's approval`);
+  }
+  return vote;
+}

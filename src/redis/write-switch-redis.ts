@@ -1,0 +1,465 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { CallContext } from '../core/identity/call-context.ts';
+import type { TenantId } from '../core/identity/ids.ts';
+import type { HaltCause } from '../core/proposal/proposal.ts';
+import { ProposalId, shardOfTenant } from '../core/proposal/proposal-id.ts';
+import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import { type SwitchScope, scopeKey, scopeOfKey } from '../core/switch/scope.ts';
+import {
+  type OffAnswer,
+  type OffEntry,
+  type OnAnswer,
+  type Operator,
+  PERMIT_LIFE_MS,
+  START_DEADLINE_MS,
+  type SwitchReading,
+  type SwitchStatus,
+  type WriteSwitch,
+} from '../core/switch/write-switch.ts';
+import { answerOf, infoFields } from './connection.ts';
+import { EpochMemory } from './epoch-memory.ts';
+import { type OpenStatus, proposalKey, shardKey, tenantIndexKey } from './keys.ts';
+import { Scripts } from './scripts.ts';
+import { offEntryOf, operatorOf, textOfOffEntry } from './switch-entry.ts';
+
+/** Proposals halted in one script: about 2 ms of Redis's time. */
+const HALT_BATCH = 200;
+/** Between two attempts to confirm an off that some shard has not confirmed. */
+const RETRY_MS = 500;
+const REPLICA_TIMEOUT_MS = 1_000;
+/** After this long, whoever renews permits finishes the halting that a process began and did not end. */
+const HALT_GRACE_MS = 5_000;
+
+type Flip = { scope: SwitchScope; by: Operator; why?: string; forMs?: number };
+
+/** One `off` on its way to all shards. */
+interface OffInFlight {
+  /** The same flip sent again changes nothing: an answer may be lost, a replica may lag. */
+  readonly id: string;
+  readonly entry: OffEntry;
+  readonly epoch: number;
+  /** By shard: the epoch that it confirmed. */
+  readonly confirmed: Map<number, number>;
+}
+
+export class WriteSwitchRedis implements WriteSwitch {
+  readonly #redis: Redis;
+  readonly #shards: number;
+  readonly #startDeadlineMs: number;
+  readonly #scripts: Scripts;
+  readonly #epochs = new EpochMemory();
+  readonly #stopped = new AbortController();
+  readonly #unconfirmed = new Map<OffInFlight, Promise<void>>();
+
+  /** @param startDeadlineMs D: how long an executor may take from asking for admission to the start. */
+  constructor({
+    redis,
+    shards,
+    startDeadlineMs = START_DEADLINE_MS,
+  }: {
+    redis: Redis;
+    shards: number;
+    startDeadlineMs?: number;
+  }) {
+    this.#redis = redis;
+    this.#shards = shards;
+    this.#startDeadlineMs = startDeadlineMs;
+    this.#scripts = new Scripts(redis);
+  }
+
+  async read(context: CallContext, tool: string): Promise<SwitchReading> {
+    const shard = shardOfTenant(context.tenant, this.#shards);
+    const { tenant, environment, agent } = context;
+    const ask = { tenant, environment, agent, tool, seen: this.#epochs.seen(shard) };
+    const [now, epochText, scope, entryText, why] = ReadReply.parse(
+      await this.#scripts.run('switchRead', { shard, ask }),
+    );
+    const epoch = Number(epochText);
+    this.#epochs.remember(shard, epoch);
+    if (scope !== '') {
+      const entry = offEntryOf(entryText);
+      const writes = entry
+        ? ({ state: 'off', entry } as const)
+        : ({ state: 'closed', why: 'unreadable' } as const);
+      return { now, epoch, writes };
+    }
+    return { now, epoch, writes: why === '' ? { state: 'on' } : { state: 'closed', why: closedBy(why) } };
+  }
+
+  async status(tenant?: TenantId): Promise<SwitchStatus> {
+    const answers = await this.#everyAnswer((shard) => this.#shardStatus(shard, tenant));
+    const highest = answers.reduce((a, b) => (b.epoch > a.epoch ? b : a));
+    const off = new Map<string, OffEntry>();
+    for (const entry of answers.flatMap((answer) => answer.off)) {
+      const known = off.get(scopeKey(entry.scope));
+      if (known === undefined || known.since < entry.since) off.set(scopeKey(entry.scope), entry);
+    }
+    const sum = (of: (answer: ShardStatus) => number) =>
+      answers.reduce((total, answer) => total + of(answer), 0);
+    return {
+      shards: this.#shards,
+      answered: answers.length,
+      epoch: highest.epoch,
+      state: stateOfAll(answers),
+      last: highest.last,
+      off: [...off.values()].sort((a, b) => a.since - b.since),
+      pending: sum((answer) => answer.counts[0]),
+      approved: sum((answer) => answer.counts[1]),
+      executing: sum((answer) => answer.counts[2]),
+    };
+  }
+
+  async off(flip: Flip): Promise<OffAnswer> {
+    const inFlight = await this.#beginOff(flip);
+    await this.#confirm(inFlight);
+    // Whoever was admitted just before the flip starts within D of asking, or not at all. Only then is it true that
+    // nothing starts; meanwhile there is time to halt.
+    const flipped = performance.now();
+    const { halted, executing } = await this.#halt(inFlight);
+    await sleepUntil(flipped + this.#startDeadlineMs);
+    const confirmed = inFlight.confirmed.size === this.#shards;
+    if (!confirmed) this.#keepTrying(inFlight);
+    return {
+      confirmed,
+      shards: this.#shards,
+      confirmedShards: inFlight.confirmed.size,
+      epoch: Math.max(inFlight.epoch, ...inFlight.confirmed.values()),
+      since: inFlight.entry.since,
+      halted,
+      executing,
+    };
+  }
+
+  async on(flip: {
+    scope: SwitchScope;
+    by: Operator;
+    why: string;
+    expectedEpoch: number;
+  }): Promise<OnAnswer> {
+    const key = scopeKey(flip.scope);
+    const answers = await this.#everyAnswer((shard) => this.#shardStatus(shard, undefined));
+    const epoch = Math.max(...answers.map((answer) => answer.epoch));
+    if (epoch !== flip.expectedEpoch) return { ok: false, refusal: 'epoch_moved', epoch };
+    if (!answers.some((answer) => isOff(answer, key))) return { ok: false, refusal: 'not_off' };
+
+    const since = Math.max(...answers.map((answer) => answer.now));
+    const next = this.#epochAfter(epoch, since);
+    const arm = async (shard: number) => {
+      const [word, shardEpoch] = FlipReply.parse(
+        await this.#scripts.run('switchOn', {
+          shard,
+          ask: {
+            scope: key,
+            expected: flip.expectedEpoch,
+            epoch: next,
+            lifeMs: PERMIT_LIFE_MS,
+            tenant: this.#auditTenant(flip.scope, shard),
+          },
+          texts: [
+            flip.by,
+            flip.why,
+            String(since),
+            JSON.stringify({
+              scope: key,
+              by: flip.by,
+              why: flip.why,
+              epoch: next,
+              expectedEpoch: flip.expectedEpoch,
+            }),
+          ],
+        }),
+      );
+      this.#epochs.remember(shard, Number(shardEpoch));
+      return { word, epoch: Number(shardEpoch) };
+    };
+
+    // Shard 0 first and alone: of two operators who saw the same epoch, it lets one through.
+    const arbiter = await arm(0);
+    if (arbiter.word !== 'on') return { ok: false, refusal: 'epoch_moved', epoch: arbiter.epoch };
+    const rest = await Promise.allSettled(Array.from({ length: this.#shards - 1 }, (_, i) => arm(i + 1)));
+    const done = rest.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    const moved = done.find((answer) => answer.word !== 'on');
+    if (moved) return { ok: false, refusal: 'epoch_moved', epoch: moved.epoch };
+    if (done.length < rest.length) {
+      return { ok: false, refusal: 'not_confirmed', confirmedShards: done.length + 1 };
+    }
+    return { ok: true, epoch: next, since };
+  }
+
+  async renewPermits(): Promise<{ renewed: number; off: number; failed: number }> {
+    const results = await Promise.allSettled(
+      this.#allShards().map(async (shard) => {
+        const ask = { seen: this.#epochs.seen(shard), lifeMs: PERMIT_LIFE_MS, haltGraceMs: HALT_GRACE_MS };
+        const [word, left] = RenewReply.parse(await this.#scripts.run('switchRenew', { shard, ask }));
+        for (const { key, epoch, cause } of left) await this.#haltShard(shard, scopeOfKey(key), epoch, cause);
+        return word;
+      }),
+    );
+    if (
+      results.every((result) => result.status === 'rejected' && result.reason instanceof StoreUnavailable)
+    ) {
+      throw (results[0] as PromiseRejectedResult).reason;
+    }
+    const words = results.map((result) => (result.status === 'fulfilled' ? result.value : 'failed'));
+    const renewed = words.filter((word) => word === 'renewed').length;
+    const off = words.filter((word) => word === 'off').length;
+    return { renewed, off, failed: words.length - renewed - off };
+  }
+
+  /** Ends the attempts to confirm what is not confirmed yet. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await Promise.allSettled([...this.#unconfirmed.values()]);
+  }
+
+  async #beginOff(flip: Flip): Promise<OffInFlight> {
+    // Off must be heard also where nothing can be read: then with an epoch and a time of our own. Every shard goes
+    // above whatever it has.
+    const answers = await this.#everyAnswer((shard) => this.#shardStatus(shard, undefined)).catch(() => []);
+    const since = answers.length > 0 ? Math.max(...answers.map((answer) => answer.now)) : Date.now();
+    const epoch = this.#epochAfter(Math.max(0, ...answers.map((answer) => answer.epoch)), since);
+    const entry: OffEntry = {
+      scope: flip.scope,
+      by: flip.by,
+      why: flip.why,
+      since,
+      until: flip.forMs === undefined ? undefined : since + flip.forMs,
+    };
+    return { id: randomUUID(), entry, epoch, confirmed: new Map() };
+  }
+
+  /** @returns false where somebody turned this very scope on again since: then it is not ours any more. */
+  async #confirm(flip: OffInFlight): Promise<boolean> {
+    const key = scopeKey(flip.entry.scope);
+    const { by, why = '', since } = flip.entry;
+    const words = await Promise.allSettled(
+      // Also those that confirmed: that is how we hear that it was superseded.
+      this.#allShards().map(async (shard) => {
+        const detail = { ...flip.entry, scope: key, epoch: flip.epoch };
+        const flipped = this.#scripts.run('switchOff', {
+          shard,
+          ask: {
+            scope: key,
+            epoch: flip.epoch,
+            flip: flip.id,
+            tenant: this.#auditTenant(flip.entry.scope, shard),
+          },
+          texts: [textOfOffEntry(flip.entry), by, why, String(since), JSON.stringify(detail)],
+        });
+        const [word, epoch] = FlipReply.parse(await flipped);
+        this.#epochs.remember(shard, Number(epoch));
+        if (word === 'off' && (await this.#replicasHoldIt())) flip.confirmed.set(shard, Number(epoch));
+        return word;
+      }),
+    );
+    return !words.some((result) => result.status === 'fulfilled' && result.value === 'superseded');
+  }
+
+  /** A replica that takes over must know. WAIT speaks of what this connection wrote, which the flip is. */
+  async #replicasHoldIt(): Promise<boolean> {
+    const info = infoFields(await answerOf(this.#redis, () => this.#redis.info('replication')));
+    const replicas = Number(info.get('connected_slaves') ?? 0);
+    if (replicas === 0) return true;
+    const held = await answerOf(this.#redis, () => this.#redis.wait(replicas, REPLICA_TIMEOUT_MS));
+    return held >= replicas;
+  }
+
+  #keepTrying(flip: OffInFlight): void {
+    const trying = async () => {
+      while (!this.#stopped.signal.aborted && flip.confirmed.size < this.#shards) {
+        await sleep(RETRY_MS, undefined, { signal: this.#stopped.signal }).catch(() => {});
+        if (this.#stopped.signal.aborted) return;
+        if (!(await this.#confirm(flip))) return;
+        await this.#halt(flip);
+      }
+    };
+    this.#unconfirmed.set(
+      flip,
+      trying().finally(() => this.#unconfirmed.delete(flip)),
+    );
+  }
+
+  /** Never fails: what it does not reach is dead anyway, and halted by whoever touches it or renews permits. */
+  async #halt(flip: OffInFlight): Promise<{ halted: ProposalId[]; executing: ProposalId[] }> {
+    const { scope, by, why } = flip.entry;
+    const cause: HaltCause = {
+      kind: 'switch',
+      scope: scopeKey(scope),
+      by,
+      why: why?.replace(LONE_SURROGATES, '\ufffd'),
+    };
+    const found = await Promise.allSettled(
+      [...flip.confirmed].map(([shard, epoch]) => this.#haltShard(shard, scope, epoch, cause)),
+    );
+    const shards = found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    return {
+      halted: shards.flatMap((shard) => shard.halted),
+      executing: shards.flatMap((shard) => shard.executing),
+    };
+  }
+
+  async #haltShard(
+    shard: number,
+    scope: SwitchScope,
+    epoch: number,
+    cause: HaltCause,
+  ): Promise<{ halted: ProposalId[]; executing: ProposalId[] }> {
+    const halted: ProposalId[] = [];
+    const executing: ProposalId[] = [];
+    const ids = await this.#openIds(shard, scope);
+    for (let from = 0; from < ids.length; from += HALT_BATCH) {
+      const batch = ids.slice(from, from + HALT_BATCH);
+      const words = z.array(z.string()).parse(
+        await this.#scripts.run('switchHalt', {
+          shard,
+          keys: batch.map(proposalKey),
+          ask: { ids: batch, scope, epoch, cause },
+        }),
+      );
+      for (const [i, id] of batch.entries()) {
+        if (words[i] === 'halted') halted.push(id);
+        if (words[i] === 'executing') executing.push(id);
+      }
+    }
+    await this.#scripts.run('switchHalted', { shard, ask: { scope: scopeKey(scope), epoch } });
+    return { halted, executing };
+  }
+
+  /** After the flip nothing in its scope can be added to these, so reading them once is enough. */
+  async #openIds(shard: number, scope: SwitchScope): Promise<ProposalId[]> {
+    const tenant = scope.tenant;
+    const indexOf = (status: OpenStatus) =>
+      tenant === undefined ? shardKey(shard, status) : tenantIndexKey(shard, tenant, status);
+    const found: string[] = [];
+    for (const status of ['pending', 'ready', 'executing'] as const) {
+      found.push(...(await answerOf(this.#redis, () => this.#redis.zrange(indexOf(status), '0', '-1'))));
+    }
+    return [...new Set(found)].flatMap((id) => {
+      const parsed = ProposalId.safeParse(id);
+      return parsed.success ? [parsed.data] : [];
+    });
+  }
+
+  async #shardStatus(shard: number, tenant: TenantId | undefined): Promise<ShardStatus> {
+    const open: readonly OpenStatus[] = ['pending', 'ready', 'executing'];
+    const keys = open.map((status) =>
+      tenant === undefined ? shardKey(shard, status) : tenantIndexKey(shard, tenant, status),
+    );
+    const ask = { seen: this.#epochs.seen(shard) };
+    const [now, epochText, why, flat, counts] = StatusReply.parse(
+      await this.#scripts.run('switchStatus', { shard, keys, ask }),
+    );
+    const epoch = Number(epochText);
+    this.#epochs.remember(shard, epoch);
+    const fields = new Map<string, string>();
+    for (let i = 0; i + 1 < flat.length; i += 2) fields.set(flat[i] as string, flat[i + 1] as string);
+    const offScopes = [...fields.keys()]
+      .filter((field) => field.startsWith('off:'))
+      .map((field) => field.slice(4));
+    const off = offScopes.flatMap((key) => offEntryOf(fields.get(`off:${key}`) ?? '') ?? []);
+    return { now, epoch, why, offScopes, off, last: lastFlipOf(fields), counts };
+  }
+
+  /** What was answered; rejects only where no shard answers. */
+  async #everyAnswer<T>(ask: (shard: number) => Promise<T>): Promise<T[]> {
+    const results = await Promise.allSettled(this.#allShards().map(ask));
+    const answers = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    if (answers.length === 0) throw (results[0] as PromiseRejectedResult).reason;
+    return answers;
+  }
+
+  /**
+   * Above everything that any shard or this process knows. The first epoch of all is the time: after a flush, the next
+   * one is above those that are remembered elsewhere, and above those in terms that somebody kept.
+   */
+  #epochAfter(epoch: number, now: number): number {
+    const seen = Math.max(...this.#allShards().map((shard) => this.#epochs.seen(shard)));
+    const highest = Math.max(epoch, seen);
+    return highest === 0 ? now : highest + 1;
+  }
+
+  /** A flip of one tenant is that tenant's history, in its own shard; elsewhere it only moves the epoch. */
+  #auditTenant(scope: SwitchScope, shard: number): string {
+    if (scope.tenant === undefined) return '-';
+    return shardOfTenant(scope.tenant, this.#shards) === shard ? scope.tenant : '-';
+  }
+
+  #allShards(): number[] {
+    return Array.from({ length: this.#shards }, (_, shard) => shard);
+  }
+}
+
+interface ShardStatus {
+  readonly now: number;
+  readonly epoch: number;
+  /** Why writes are not open: '' where they are. */
+  readonly why: string;
+  readonly offScopes: readonly string[];
+  readonly off: readonly OffEntry[];
+  readonly last: SwitchStatus['last'];
+  readonly counts: readonly [number, number, number];
+}
+
+const ReadReply = z.tuple([z.number(), z.string(), z.string(), z.string(), z.string()]);
+const FlipReply = z.tuple([z.string(), z.string(), z.number()]);
+const StatusReply = z.tuple([
+  z.number(),
+  z.string(),
+  z.string(),
+  z.array(z.string()),
+  z.tuple([z.number(), z.number(), z.number()]),
+]);
+const CauseText = z.strictObject({
+  kind: z.literal('switch'),
+  scope: z.string(),
+  by: z.string(),
+  why: z.string().optional(),
+});
+const RenewReply = z.tuple([
+  z.string(),
+  z.array(z.string()).transform((flat) => {
+    const left: { key: string; epoch: number; cause: HaltCause }[] = [];
+    for (let i = 0; i + 2 < flat.length; i += 3) {
+      const cause = CauseText.parse(JSON.parse(flat[i + 2] as string));
+      left.push({ key: flat[i] as string, epoch: Number(flat[i + 1]), cause: { ...cause, why: cause.why } });
+    }
+    return left;
+  }),
+]);
+
+const LONE_SURROGATES = /[\ud800-\udfff]/gu;
+
+/** Nobody's entry, and not open: `off` without its entry is nothing that we wrote. */
+function closedBy(why: string): 'never_armed' | 'permit_lapsed' | 'unreadable' {
+  return why === 'never_armed' || why === 'permit_lapsed' ? why : 'unreadable';
+}
+
+/** One shard that is off or closed makes the whole off or closed; off says more, because people said it. */
+function stateOfAll(answers: readonly ShardStatus[]): SwitchStatus['state'] {
+  if (answers.some((answer) => answer.why === 'off' || answer.offScopes.includes('*'))) return 'off';
+  return answers.some((answer) => answer.why !== '') ? 'closed' : 'on';
+}
+
+/** A lapsed permit needs no `on`: it comes back by itself with whoever renews it. */
+function isOff(answer: ShardStatus, key: string): boolean {
+  if (answer.offScopes.includes(key)) return true;
+  return key === '*' && answer.why !== '' && answer.why !== 'permit_lapsed';
+}
+
+function lastFlipOf(fields: ReadonlyMap<string, string>): SwitchStatus['last'] {
+  const by = operatorOf(fields.get('by') ?? '');
+  const since = Number(fields.get('since'));
+  if (by === undefined || !Number.isSafeInteger(since)) return undefined;
+  const why = fields.get('why');
+  return { by, why: why === '' ? undefined : why, since };
+}
+
+/** Timers may fire a millisecond early, and here early is a write after the answer. */
+async function sleepUntil(monotonicMs: number): Promise<void> {
+  for (let left = monotonicMs - performance.now(); left > 0; left = monotonicMs - performance.now()) {
+    await sleep(Math.ceil(left));
+  }
+}
