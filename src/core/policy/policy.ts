@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { EnvironmentId, ServiceId, TenantId } from '../identity/ids.ts';
+import { ToolName } from '../tool/tool-name.ts';
 import { ApproverRef, UserRef } from './approver.ts';
 import { DURATION_LIMITS, durationWithin } from './duration.ts';
 import { ArgumentBounds } from './resource-bounds.ts';
@@ -24,13 +25,13 @@ const QUORUM_MAX = 20;
 /** Every tool there is: only where that makes a policy stricter, in `approvals`. Stands alone in its list. */
 export const EVERY_TOOL = '*';
 
+const TOOL_REF = 'expected the exact name of a tool, such as ticket.close';
+
 /** Exact bytes, as a tool is registered. No patterns: a name either is listed or is not. */
-const ToolRef = z
-  .string()
-  .regex(/^[a-z0-9_.-]{1,128}$/, 'expected the exact name of a tool (a-z, 0-9, dot, dash, underscore)');
+const ToolRef = z.string().refine((name) => ToolName.safeParse(name).success, { error: TOOL_REF });
 
 const ToolRefOrEvery = z.union([z.literal(EVERY_TOOL), ToolRef], {
-  error: 'expected the exact name of a tool (a-z, 0-9, dot, dash, underscore), or "*" alone for every tool',
+  error: `${TOOL_REF}, or "*" alone for every tool`,
 });
 
 function distinct<T extends z.ZodType<string>>(item: T) {

@@ -29,12 +29,9 @@ const Scalar = z.union([z.string(), z.number(), z.boolean(), z.null()], {
 /** `https://api.example.com` also begins `https://api.example.com.evil.example`: the host must have ended. */
 const endsItsHost = (prefix: string) => /^(?![a-z][a-z0-9+.-]*:\/\/)|^[^:]+:\/\/[^/]+\//i.test(prefix);
 
-const Prefix = z
-  .string()
-  .min(1)
-  .refine(endsItsHost, {
-    error: 'a URL prefix must end its host with a slash, or other hosts begin with it too',
-  });
+const Prefix = z.string().min(1).refine(endsItsHost, {
+  error: 'a URL prefix must end its host with a slash, or other hosts begin with it too',
+});
 
 const Bound: z.ZodType<Bound> = z
   .strictObject({
