@@ -1,0 +1,270 @@
+import { type ApprovalPublicKey, decisionIsGenuine, SignedDecision } from '../approval/decision.ts';
+import { type PersonId, slackIdsOf } from '../identity/ids.ts';
+import { evaluate } from '../policy/evaluate.ts';
+import { type LoadedPolicy, tenantOf } from '../policy/policy.ts';
+import { type StricterRequirement, stricterRequirement } from '../policy/stricter.ts';
+import type { ApprovalRule, Verdict } from '../policy/verdict.ts';
+import type { ProposalRecord } from '../proposal/proposal.ts';
+import type { ProposalTerms } from '../proposal/proposal-terms.ts';
+import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
+import type { JsonValue } from '../tool/strict-json.ts';
+import { type ToolDefinition, toolDigest } from '../tool/tool.ts';
+import { freezeArguments } from '../tool/tool-call.ts';
+import type { ToolRegistry } from '../tool/tool-registry.ts';
+
+export type StartRefusal =
+  | 'seal_broken'
+  | 'malformed'
+  | 'other_proposal'
+  | 'not_approved'
+  | 'unknown_tool'
+  | 'tool_changed'
+  | 'arguments_changed'
+  | 'arguments_invalid'
+  | 'forbidden'
+  | 'approval_forged'
+  | 'approval_of_another'
+  | 'approval_out_of_time'
+  | 'approver_not_entitled'
+  | 'quorum_missing'
+  | 'reason_missing'
+  | 'too_late';
+
+export type StartJudgement =
+  | {
+      readonly ok: true;
+      readonly sealed: SealedTerms;
+      readonly tool: ToolDefinition;
+      readonly args: JsonValue;
+      readonly basis: 'people' | 'policy';
+    }
+  /** `alarm`: no honest sequence of events leads here; somebody wrote to the store who must not. */
+  | { readonly ok: false; readonly refusal: StartRefusal; readonly message: string; readonly alarm: boolean };
+
+export interface StartCase {
+  readonly record: ProposalRecord;
+  /** More than one while keys are rotated. */
+  readonly proposalKeys: readonly ProposalKey[];
+  readonly approvalPublicKeys: readonly ApprovalPublicKey[];
+  readonly policy: LoadedPolicy;
+  readonly registry: ToolRegistry;
+  /** Redis's clock, ms. */
+  readonly now: number;
+}
+
+/**
+ * The executor's own judgement right before a write starts. It believes nothing that was written to the store: whether
+ * the terms are ours is the seal's word, who approved is the signatures' word, and the rest is worked out anew, under
+ * the stricter of the policy that people decided under and the one of now.
+ */
+export function judgeStart(start: StartCase): StartJudgement {
+  try {
+    return judged(start);
+  } catch (stop) {
+    if (stop instanceof Stop) {
+      return { ok: false, refusal: stop.refusal, message: stop.message, alarm: stop.alarm };
+    }
+    throw stop;
+  }
+}
+
+class Stop extends Error {
+  readonly refusal: StartRefusal;
+  readonly alarm: boolean;
+
+  constructor(refusal: StartRefusal, message: string, alarm: boolean) {
+    super(message);
+    this.refusal = refusal;
+    this.alarm = alarm;
+  }
+}
+
+/** The store holds what nobody who may write it has written. */
+const alarm = (refusal: StartRefusal, message: string) => new Stop(refusal, message, true);
+/** The world has moved on since people decided. */
+const refuse = (refusal: StartRefusal, message: string) => new Stop(refusal, message, false);
+
+function judged(start: StartCase): StartJudgement {
+  const { record, policy, registry, now } = start;
+  const sealed = unsealed(record, start.proposalKeys);
+  const { terms } = sealed;
+  if (record.state.status !== 'approved') {
+    throw refuse('not_approved', `the proposal is ${record.state.status}, not approved`);
+  }
+  const tool = toolOf(terms, registry);
+  const args = argumentsOf(terms, tool);
+  const verdict = evaluate(policy, { context: terms.context, tool, toolName: terms.tool, args });
+  const requirement = stricterRequirement(terms.basis, verdict);
+  if (!requirement.ok) throw refuse('forbidden', requirement.message);
+
+  const approvals = record.state.approvals.map((approval) =>
+    genuine(approval, sealed, start.approvalPublicKeys),
+  );
+  distinctPeople(approvals);
+  if (requirement.needsPeople) {
+    const team = tenantOf(policy, terms.context.tenant)?.slack.team;
+    const rules = rulesOf(terms, verdict);
+    for (const approval of approvals) entitled(approval, terms, { requirement, rules, team });
+  }
+  enough(approvals, terms, requirement);
+  inTime(approvals, terms, requirement, now);
+  return { ok: true, sealed, tool, args, basis: terms.basis.kind };
+}
+
+function unsealed(record: ProposalRecord, keys: readonly ProposalKey[]): SealedTerms {
+  let malformed = false;
+  for (const key of keys) {
+    const opened = unseal(key, record.termsText, record.seal);
+    if (opened.ok) {
+      if (opened.sealed.terms.id !== record.id) {
+        throw alarm('other_proposal', `the terms stored under ${record.id} are those of another proposal`);
+      }
+      return opened.sealed;
+    }
+    if (opened.refusal === 'malformed') malformed = true;
+  }
+  throw malformed
+    ? alarm('malformed', 'the terms are sealed, but not in a form that this version knows')
+    : alarm('seal_broken', 'the terms were not sealed by a guard that holds the proposal key');
+}
+
+function toolOf(terms: ProposalTerms, registry: ToolRegistry): ToolDefinition {
+  const tool = registry.get(terms.tool);
+  if (tool === undefined) {
+    throw refuse('unknown_tool', `this executor has no tool ${terms.tool}; register it, and propose again`);
+  }
+  if (toolDigest(tool) !== terms.toolDigest) {
+    throw refuse('tool_changed', `${terms.tool} was changed since the proposal was made; propose again`);
+  }
+  return tool;
+}
+
+/** The sealed bytes, read anew and frozen anew: what comes out must be what went in. */
+function argumentsOf(terms: ProposalTerms, tool: ToolDefinition): JsonValue {
+  const frozen = freezeArguments(tool, { json: terms.arguments });
+  if (!frozen.ok) {
+    throw refuse('arguments_invalid', `the arguments do not fit ${terms.tool}: ${frozen.issues.join('; ')}`);
+  }
+  if (frozen.canonical !== terms.arguments || frozen.digest !== terms.argumentsDigest) {
+    throw refuse('arguments_changed', 'the arguments are not the ones that were shown and sealed');
+  }
+  return frozen.value;
+}
+
+type Statement = SignedDecision['statement'];
+
+function genuine(stored: unknown, sealed: SealedTerms, keys: readonly ApprovalPublicKey[]): Statement {
+  const parsed = SignedDecision.safeParse(stored);
+  if (!parsed.success) throw alarm('approval_forged', 'an approval in the record is malformed');
+  const signed = parsed.data;
+  if (!keys.some((key) => decisionIsGenuine(key, signed))) {
+    throw alarm(
+      'approval_forged',
+      `the approval in the name of ${signed.statement.person} is not signed by us`,
+    );
+  }
+  const { statement } = signed;
+  const { terms, termsDigest } = sealed;
+  if (
+    statement.proposal !== terms.id ||
+    statement.nonce !== terms.nonce ||
+    statement.termsDigest !== termsDigest ||
+    statement.decision !== 'approve'
+  ) {
+    throw alarm(
+      'approval_of_another',
+      `the decision of ${statement.person} is not an approval of this proposal`,
+    );
+  }
+  if (statement.at < terms.createdAt || statement.at >= terms.deadline) {
+    throw alarm('approval_out_of_time', `${statement.person} approved outside the time to decide`);
+  }
+  return statement;
+}
+
+function distinctPeople(approvals: readonly Statement[]): void {
+  const seen = new Set<PersonId>();
+  for (const { person } of approvals) {
+    if (seen.has(person)) throw alarm('approval_forged', `${person} is in the record twice`);
+    seen.add(person);
+  }
+}
+
+interface Demand {
+  readonly requirement: Extract<StricterRequirement, { needsPeople: true }>;
+  /** The rule that people decided under and the one of now: both must name the approver. */
+  readonly rules: readonly ApprovalRule[];
+  readonly team: string | undefined;
+}
+
+function rulesOf(terms: ProposalTerms, current: Verdict): ApprovalRule[] {
+  return [
+    ...(terms.basis.kind === 'people' ? [terms.basis.rule] : []),
+    ...(current.verdict === 'require_approval' ? [current.rule] : []),
+  ];
+}
+
+function entitled(statement: Statement, terms: ProposalTerms, { requirement, rules, team }: Demand): void {
+  const { person, as, at } = statement;
+  const no = (why: string) =>
+    refuse('approver_not_entitled', `the approval of ${person} does not count: ${why}`);
+  const slack = slackIdsOf(person);
+  if (slack.team !== team) throw no('not in the workspace of the tenant');
+  if (person === terms.context.principal || requirement.excluded.includes(person)) {
+    throw no('nobody approves their own call');
+  }
+  if (!rules.every((rule) => decidersAfter(rule, at - terms.createdAt).includes(as))) {
+    throw no(`${as} does not decide this call`);
+  }
+  if (as.startsWith('user:') && as !== `user:${slack.user}`) throw no(`${as} is somebody else`);
+  if (requirement.reason.approve === 'required' && statement.reason === undefined) {
+    throw refuse('reason_missing', `the policy asks for a reason, and ${person} gave none`);
+  }
+}
+
+function decidersAfter(rule: ApprovalRule, waitedMs: number): readonly string[] {
+  const { approvers, escalate } = rule;
+  return escalate === undefined || waitedMs < escalate.afterMs ? approvers : [...approvers, ...escalate.to];
+}
+
+function enough(
+  approvals: readonly Statement[],
+  terms: ProposalTerms,
+  requirement: Extract<StricterRequirement, { ok: true }>,
+): void {
+  const sealedQuorum = terms.basis.kind === 'people' ? terms.basis.rule.quorum : 0;
+  if (approvals.length < sealedQuorum) {
+    throw alarm(
+      'quorum_missing',
+      `the record says approved with ${approvals.length} of ${sealedQuorum} approvals`,
+    );
+  }
+  if (approvals.length < requirement.quorum) {
+    throw refuse(
+      'quorum_missing',
+      `the policy now asks for ${requirement.quorum} approvals; there are ${approvals.length}`,
+    );
+  }
+}
+
+/** Worked out from what is sealed and signed; the times in the record itself are not. */
+function inTime(
+  approvals: readonly Statement[],
+  terms: ProposalTerms,
+  requirement: Extract<StricterRequirement, { ok: true }>,
+  now: number,
+): void {
+  const approvedAt = Math.max(terms.createdAt, ...approvals.map(({ at }) => at));
+  const startWithinMs = requirement.needsPeople
+    ? Math.min(terms.startWithinMs, requirement.startWithinMs)
+    : terms.startWithinMs;
+  if (now >= approvedAt + startWithinMs) {
+    throw refuse('too_late', `it was to start within ${startWithinMs} ms of its approval`);
+  }
+  if (
+    requirement.needsPeople &&
+    approvals.some(({ at }) => at >= terms.createdAt + requirement.expiresInMs)
+  ) {
+    throw refuse('approval_out_of_time', 'the policy now gives people less time to decide than they took');
+  }
+}
