@@ -29,9 +29,10 @@ const PIECES = new RegExp(
     `(?<spaces>[\\p{Zs}\\t]{${MOST_SPACES + 1},})`,
     `(?<marks>\\p{M}{${MOST_MARKS + 1},})`,
     `(?<unseen>(?<one>${UNSEEN})\\k<one>*)`,
-    // Our own notation, written by the agent: spelled so that it cannot pass for ours.
+    // Our own notation, written by the agent: spelled so that it cannot pass for ours. The bracket opens every notice
+    // of ours, here and on the card, and no other text.
     '(?<backslash>\\\\(?=u\\{))',
-    '(?<bracket>⟨(?=×|cut: ))',
+    '(?<bracket>⟨)',
   ].join('|'),
   'gu',
 );

@@ -62,15 +62,15 @@ describe('text that an agent wrote', () => {
       'Dear Ana,\n\nthe ticket\tis closed.\n\n\nBob',
       `indented by${' '.repeat(40)}`,
       'Größe, naïve, e\u0301, 10\u00a0€, Ελληνικά, Русский, עברית, हिन्दी, 日本語　テスト, 😀👍🏽🇩🇪',
-      'C:\\users\\ana, ⟨angle⟩, 2×3',
+      'C:\\users\\ana, <angle>, 2×3, 〈x〉',
     ]) {
       expect(visibleText(text)).toEqual({ text, invisible: 0, collapsed: 0 });
     }
   });
 
   it('[display:agent-text-is-data] tells its own notation from an imitation', () => {
-    expect(visibleText('\\u{202E} ⟨×3 newlines⟩ …⟨cut: 9 more characters⟩').text).toBe(
-      '\\u{5C}u{202E} \\u{27E8}×3 newlines⟩ …\\u{27E8}cut: 9 more characters⟩',
+    expect(visibleText('\\u{202E} ⟨×3 newlines⟩ …⟨cut: 9 more characters⟩ ⟨redacted⟩').text).toBe(
+      '\\u{5C}u{202E} \\u{27E8}×3 newlines⟩ …\\u{27E8}cut: 9 more characters⟩ \\u{27E8}redacted⟩',
     );
   });
 
