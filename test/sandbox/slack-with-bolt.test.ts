@@ -290,7 +290,7 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
     const sid = sample.person('U0STRANGER');
     expect((await sid.channels()).map((channel) => channel.id)).toEqual(['C0SHARED']);
     await sid.click(await sid.waitForMessage('C0SHARED', (message) => message.ts === ts), 'approve');
-    await vi.waitFor(() => expect(seen).toHaveLength(1));
+    await sid.waitForMessage('C0SHARED', (message) => message.text === 'approved by U0STRANGER');
     expect(seen[0]).toMatchObject({ team: { id: 'T0ACME' }, user: { id: 'U0STRANGER', team_id: 'T0OTHER' } });
     expect(await sid.command('/agent-writes off', 'C0SHARED')).toMatchObject({ error: 'command_not_found' });
   });

@@ -22,7 +22,7 @@ export const UNDELIVERED: Delivered = { ok: false, error: 'dispatch_failed', det
 /** One way to the app: Socket Mode or signed HTTP. */
 export interface AppTransport {
   deliver(envelope: Envelope, copies: 1 | 2, deadline: number): Promise<Delivered>;
-  close(): void;
+  close(): void | Promise<void>;
 }
 
 /** Brings envelopes to the app over the transport in use, as the faults have it, and writes down what came of it. */

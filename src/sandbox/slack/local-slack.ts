@@ -5,6 +5,7 @@ import { AppDelivery, type AppTransport, type Delivered, type Envelope } from '.
 import { Faults } from './faults.ts';
 import { HttpDelivery } from './http-delivery.ts';
 import { readBody, sendJson } from './http-exchange.ts';
+import { servePageFile } from './page-files.ts';
 import { PersonActions } from './person-actions.ts';
 import { PersonRoutes } from './person-routes.ts';
 import { SandboxClock } from './sandbox-clock.ts';
@@ -25,7 +26,7 @@ export interface LocalSlackOptions {
   port?: number;
   /** Milliseconds. Every limit that has to do with time is judged by this clock; the limits themselves never change. */
   now?: () => number;
-  /** Answers what is neither Slack's API nor the person's interface: the web page. False: not found. */
+  /** Asked first about a path that is neither Slack's API nor the person's interface. False: the web page's own files. */
   page?: (request: IncomingMessage, response: ServerResponse) => boolean | Promise<boolean>;
 }
 
@@ -86,9 +87,9 @@ export async function startLocalSlack(options: LocalSlackOptions): Promise<Local
     },
     send: (envelope) => delivery.deliver(envelope, SLACK_LIMITS.ackMs),
     close: async () => {
-      transport.close();
-      socketMode.close();
       people.close();
+      await transport.close();
+      await socketMode.close();
       clock.close();
       const closed = new Promise<void>((resolve) => {
         server.close(() => resolve());
@@ -121,7 +122,7 @@ async function route(parts: Parts, request: IncomingMessage, response: ServerRes
   if (method !== undefined) await parts.api.handle(method, request, response);
   else if (url.pathname.startsWith('/sandbox/')) await parts.people.handle(url, request, response);
   else if (/^\/(actions|commands)\//.test(url.pathname)) await answerUrl(parts.state, url, request, response);
-  else if (!(await parts.page?.(request, response)))
+  else if (!(await parts.page?.(request, response)) && !servePageFile(request, response))
     sendJson(response, 404, { ok: false, error: 'not_found' });
 }
 

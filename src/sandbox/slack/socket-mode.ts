@@ -10,6 +10,8 @@ import { SLACK_LIMITS } from './slack-limits.ts';
 export const SOCKET_PATH = '/link/';
 
 const PING_MS = 10_000;
+/** How long a connection may take over its closing handshake when the server goes. */
+const CLOSE_MS = 300;
 
 const Ack = z.object({ envelope_id: z.string(), payload: z.unknown().optional() });
 
@@ -111,12 +113,14 @@ export class SocketMode implements AppTransport {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
     clearInterval(this.#ping);
-    for (const pending of [...this.#pending.values()]) {
-      pending.settle(UNDELIVERED);
-    }
-    this.drop();
+    for (const pending of [...this.#pending.values()]) pending.settle(UNDELIVERED);
+    const closed = this.#sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+    for (const socket of this.#sockets) socket.close(1001, 'going away');
+    const hurry = setTimeout(() => this.drop(), CLOSE_MS);
+    await Promise.all(closed);
+    clearTimeout(hurry);
     this.#server.close();
   }
 
