@@ -315,6 +315,16 @@ export function readConfig<P extends Part>(env: Environment, part: P): ConfigRea
   const given = givenIn(env);
   const credentials = Object.fromEntries([...given].filter(([name]) => name.startsWith(CREDENTIAL_PREFIX)));
   const problems = [...forbiddenIn(given, part), ...unknownIn(given)];
+  const reads = new Set<string>(READ[part]);
+  if (
+    reads.has('COUNTERSIGN_CREDENTIALS') &&
+    given.has('COUNTERSIGN_CREDENTIALS') &&
+    Object.keys(credentials).length > 0
+  ) {
+    problems.push(
+      `COUNTERSIGN_CREDENTIALS and ${CREDENTIAL_PREFIX}… are both set; which one wins could be mistaken. Keep one.`,
+    );
+  }
 
   const texts: Record<string, string> = {};
   for (const name of READ[part]) {

@@ -120,7 +120,10 @@ describe('the configuration', () => {
 
   it('shows no secret when it is printed or serialised', () => {
     const start = configOf('start', { REDIS_URL: 'redis://me:pa55word@127.0.0.1:6390' });
-    const executor = configOf('executor', { COUNTERSIGN_CRED_ACME__PRODUCTION__WRITE__TOKEN: 'pa55word' });
+    const executor = configOf('executor', {
+      COUNTERSIGN_CREDENTIALS: '',
+      COUNTERSIGN_CRED_ACME__PRODUCTION__WRITE__TOKEN: 'pa55word',
+    });
     for (const config of [start, executor]) {
       const shown = [
         inspect(config, { depth: 9, showHidden: true }),
@@ -313,6 +316,15 @@ describe('credentials', () => {
     const { credentials } = configOf('executor', { COUNTERSIGN_CREDENTIALS: '', [name]: 's' });
     expect(credentials.directory).toBeUndefined();
     expect(credentials.variables.reveal()).toEqual({ [name]: 's' });
+  });
+});
+
+describe('credentials in two places', () => {
+  it.each(['executor', 'guard'] as const)('are refused for %s', (part) => {
+    const name = 'COUNTERSIGN_CRED_ACME__PRODUCTION__WRITE__TOKEN';
+    expect(problemsOf(part, { COUNTERSIGN_CREDENTIALS: '/run/secrets', [name]: 's' })).toEqual([
+      expect.stringContaining('are both set'),
+    ]);
   });
 });
 

@@ -76,10 +76,11 @@ export function credentialProviderContract(
     );
 
     it.each([
-      ['a tenant that climbs', { tenant: '../acme' }],
-      ['an environment that climbs', { environment: '../production' }],
+      ['a tenant that climbs', { tenant: 'globex/../acme' }],
+      ['an environment that climbs', { environment: 'staging/../production' }],
       ['no tenant', { tenant: '' }],
       ['no environment', { environment: '' }],
+      ['a place for tenant and environment', { tenant: 'acme/production', environment: '.' }],
       ['a tenant in capitals', { tenant: 'ACME' }],
       ['a prototype name', { tenant: '__proto__' }],
     ])('have no default and obey no unparsed id: %s', async (_what, change) => {
