@@ -33,12 +33,12 @@ describe('the canonical form', () => {
 
   it('is idempotent', () => {
     fc.assert(
-      fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
-        const plain = JSON.parse(JSON.stringify(value).replaceAll('\\ud', 'd')) as JsonValue;
+      fc.property(fc.jsonValue({ stringUnit: 'binary', maxDepth: 4 }), (value) => {
+        const plain = JSON.parse(JSON.stringify(value)) as JsonValue;
         const once = canonicalJson(plain);
         expect(canonicalJson(JSON.parse(once))).toBe(once);
       }),
-      { interruptAfterTimeLimit: 1_500, numRuns: 300 },
+      { interruptAfterTimeLimit: 1_500, numRuns: 100 },
     );
   });
 

@@ -84,7 +84,7 @@ describe('text that an agent wrote', () => {
           expect(brief(text)).not.toMatch(/[\n\t]/);
         },
       ),
-      { interruptAfterTimeLimit: 1_500, numRuns: 500 },
+      { interruptAfterTimeLimit: 1_500, numRuns: 300 },
     );
   });
 
@@ -120,7 +120,7 @@ describe('cutting', () => {
           expect(shown.startsWith(points.slice(0, points.length - cut).join(''))).toBe(true);
         },
       ),
-      { interruptAfterTimeLimit: 1_500 },
+      { interruptAfterTimeLimit: 1_500, numRuns: 60 },
     );
     expect(cutLoudly('😀'.repeat(10), 4)).toEqual({ text: '😀😀😀…', cut: 7 });
   });
