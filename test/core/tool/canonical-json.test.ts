@@ -32,8 +32,12 @@ describe('the canonical form', () => {
   });
 
   it('is idempotent', () => {
+    // Not fast-check's own 'binary' unit: its tables take seconds to build.
+    const character = fc
+      .oneof(fc.integer({ min: 0, max: 0xd7ff }), fc.integer({ min: 0xe000, max: 0x10ffff }))
+      .map((point) => String.fromCodePoint(point));
     fc.assert(
-      fc.property(fc.jsonValue({ stringUnit: 'binary', maxDepth: 4 }), (value) => {
+      fc.property(fc.jsonValue({ stringUnit: character, maxDepth: 4 }), (value) => {
         const plain = JSON.parse(JSON.stringify(value)) as JsonValue;
         const once = canonicalJson(plain);
         expect(canonicalJson(JSON.parse(once))).toBe(once);

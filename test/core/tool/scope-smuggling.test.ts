@@ -132,6 +132,6 @@ describe('scope that is smuggled into arguments', () => {
       findScopeKey(inBody(`{${body}}`), NONE);
     }
     findScopeKey(inBody('['.repeat(4_000) + ']'.repeat(4_000)), NONE);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(5_000);
   });
 });

@@ -8,6 +8,8 @@ import {
   visibleText,
 } from '../../../src/core/tool/visible-text.ts';
 
+/** Lone surrogates included. fast-check's own 'binary' unit takes seconds to build its tables. */
+const anyCharacter = fc.integer({ min: 0, max: 0x10ffff }).map((point) => String.fromCodePoint(point));
 const UNSEEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cs}\p{Zl}\p{Zp}]/u;
 
 describe('text that an agent wrote', () => {
@@ -76,14 +78,11 @@ describe('text that an agent wrote', () => {
 
   it('[display:nothing-hidden] holds nothing unseen, for any text', () => {
     fc.assert(
-      fc.property(
-        fc.string({ unit: fc.integer({ min: 0, max: 0x10ffff }).map((p) => String.fromCodePoint(p)) }),
-        (text) => {
-          expect(visibleText(text).text).not.toMatch(UNSEEN);
-          expect(prettyArguments({ [text]: [text] })).not.toMatch(UNSEEN);
-          expect(brief(text)).not.toMatch(/[\n\t]/);
-        },
-      ),
+      fc.property(fc.string({ unit: anyCharacter }), (text) => {
+        expect(visibleText(text).text).not.toMatch(UNSEEN);
+        expect(prettyArguments({ [text]: [text] })).not.toMatch(UNSEEN);
+        expect(brief(text)).not.toMatch(/[\n\t]/);
+      }),
       { interruptAfterTimeLimit: 1_500, numRuns: 300 },
     );
   });
@@ -94,7 +93,7 @@ describe('text that an agent wrote', () => {
       visibleText(unit.repeat(64_000 / unit.length));
     }
     visibleText(`${' '.repeat(64_000)}x`);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(5_000);
   });
 });
 
@@ -110,7 +109,7 @@ describe('cutting', () => {
   it('counts code points, splits none, and never exceeds what it was given', () => {
     fc.assert(
       fc.property(
-        fc.string({ unit: 'binary', maxLength: 200 }),
+        fc.string({ unit: anyCharacter, maxLength: 200 }),
         fc.integer({ min: 0, max: 220 }),
         (text, max) => {
           const { text: shown, cut } = cutLoudly(text, max);
