@@ -8,6 +8,7 @@ import {
   approvalPublicKeyOf,
 } from './core/approval/decision.ts';
 import { PROPOSAL_KEY_MIN_BYTES, type ProposalKey, proposalKeyOf } from './core/proposal/seal.ts';
+import { CredentialsFromEnv, CredentialVariablesInvalid } from './queue/credentials-from-env.ts';
 
 /**
  * The environment, read here and nowhere else. Each part (DESIGN 4) is told what it needs, and refuses to start with
@@ -315,16 +316,8 @@ export function readConfig<P extends Part>(env: Environment, part: P): ConfigRea
   const given = givenIn(env);
   const credentials = Object.fromEntries([...given].filter(([name]) => name.startsWith(CREDENTIAL_PREFIX)));
   const problems = [...forbiddenIn(given, part), ...unknownIn(given)];
-  const reads = new Set<string>(READ[part]);
-  if (
-    reads.has('COUNTERSIGN_CREDENTIALS') &&
-    given.has('COUNTERSIGN_CREDENTIALS') &&
-    Object.keys(credentials).length > 0
-  ) {
-    problems.push(
-      `COUNTERSIGN_CREDENTIALS and ${CREDENTIAL_PREFIX}… are both set; which one wins could be mistaken. Keep one.`,
-    );
-  }
+  if (READ[part].includes('COUNTERSIGN_CREDENTIALS'))
+    problems.push(...credentialProblems(given, credentials));
 
   const texts: Record<string, string> = {};
   for (const name of READ[part]) {
@@ -479,6 +472,25 @@ function forbiddenIn(given: ReadonlyMap<string, string>, part: Part): string[] {
       (name) =>
         `${name} must not be set here: ${rule.why}. Remove it from this process's environment and .env.`,
     );
+}
+
+function credentialProblems(
+  given: ReadonlyMap<string, string>,
+  variables: Readonly<Record<string, string>>,
+): string[] {
+  const problems: string[] = [];
+  if (given.has('COUNTERSIGN_CREDENTIALS') && Object.keys(variables).length > 0) {
+    problems.push(
+      `COUNTERSIGN_CREDENTIALS and ${CREDENTIAL_PREFIX}… are both set; which one wins could be mistaken. Keep one.`,
+    );
+  }
+  try {
+    new CredentialsFromEnv(variables);
+  } catch (error) {
+    if (!(error instanceof CredentialVariablesInvalid)) throw error;
+    problems.push(`${error.message}.`);
+  }
+  return problems;
 }
 
 /** A name that nobody reads is a typing mistake whose setting would be missed silently. */

@@ -319,6 +319,14 @@ describe('credentials', () => {
   });
 });
 
+describe('credentials in variables', () => {
+  it('whose name is none are a problem at the start, not at the first call', () => {
+    expect(
+      problemsOf('executor', { COUNTERSIGN_CREDENTIALS: '', COUNTERSIGN_CRED_ACME__TOKEN: 's' }),
+    ).toEqual([expect.stringContaining('COUNTERSIGN_CRED_ACME__TOKEN: expected')]);
+  });
+});
+
 describe('credentials in two places', () => {
   it.each(['executor', 'guard'] as const)('are refused for %s', (part) => {
     const name = 'COUNTERSIGN_CRED_ACME__PRODUCTION__WRITE__TOKEN';

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { CredentialsUnavailable } from '../../src/core/execution/credentials.ts';
 import { CredentialsFromEnv, CredentialVariablesInvalid } from '../../src/queue/credentials-from-env.ts';
 import { CredentialsFromFiles } from '../../src/queue/credentials-from-files.ts';
+import { credentialProviderOf } from '../../src/queue/credentials-of-config.ts';
 import { credentialProviderContract, never, scopeOf } from './credential-provider.contract.ts';
 
 const directories: string[] = [];
@@ -119,6 +120,24 @@ describe('a file of credentials', () => {
     await expect(nowhere.fetch(closing, never())).rejects.toThrow(
       'write them into /nonexistent/countersign/acme',
     );
+  });
+});
+
+describe('the provider that a process is configured with', () => {
+  const variables = { reveal: () => ({ COUNTERSIGN_CRED_ACME__PRODUCTION__WRITE__TOKEN: 'variable' }) };
+
+  it('reads the directory where there is one, and nothing else then', async () => {
+    const directory = directoryWith({ 'acme/staging/write.json': '{"token":"file"}' });
+    const provider = credentialProviderOf({ directory, variables });
+    expect((await provider.fetch(scopeOf('acme', 'staging', 'write'), never())).get('token')).toBe('file');
+    await expect(provider.fetch(closing, never())).rejects.toThrow(CredentialsUnavailable);
+  });
+
+  it('reads variables without a directory, and has none without either', async () => {
+    const some = credentialProviderOf({ directory: undefined, variables });
+    expect((await some.fetch(closing, never())).get('token')).toBe('variable');
+    const none = credentialProviderOf({ directory: undefined, variables: { reveal: () => ({}) } });
+    await expect(none.fetch(closing, never())).rejects.toThrow(CredentialsUnavailable);
   });
 });
 
