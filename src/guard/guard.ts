@@ -5,6 +5,7 @@ import type { CredentialProvider } from '../core/execution/credentials.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import { CallContext, type CallContextInput } from '../core/identity/call-context.ts';
 import { evaluate } from '../core/policy/evaluate.ts';
+import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { Allow, RequireApproval } from '../core/policy/verdict.ts';
 import { type ProposalRecord, TERMINAL_STATUSES } from '../core/proposal/proposal.ts';
@@ -25,6 +26,7 @@ import { type FrozenArguments, freezeArguments } from '../core/tool/tool-call.ts
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
 import { visibleText } from '../core/tool/visible-text.ts';
 import {
+  CallError,
   ExecutionFailed,
   InvalidArguments,
   PendingLimit,
@@ -74,7 +76,6 @@ export interface GuardParts {
   /** Credentials for reads alone. The guard has none for writes. */
   readonly readCredentials: CredentialProvider;
   readonly shards: number;
-  readonly limits: { readonly pendingPerAgent: number; readonly pendingPerTenant: number };
   readonly random: (bytes: number) => Uint8Array;
   readonly logger: Logger;
 }
@@ -211,7 +212,8 @@ export class Guard {
   }
 
   async #propose(judged: Judged, verdict: Allow | RequireApproval): Promise<ProposalHandle> {
-    const { store, dispatch, limits, logger } = this.#parts;
+    const { store, dispatch, logger } = this.#parts;
+    const limits = this.#pendingLimits(judged.context);
     let standing = verdict;
     for (let attempt = 0; attempt < CREATE_TRIES; attempt += 1) {
       const reading = await available(() => this.#parts.writeSwitch.read(judged.context, judged.tool.name));
@@ -292,6 +294,13 @@ export class Guard {
     };
   }
 
+  #pendingLimits({ tenant }: CallContext): { pendingPerAgent: number; pendingPerTenant: number } {
+    const limits = tenantOf(this.#parts.policy.current, tenant)?.limits;
+    // A reload took the tenant away since the verdict: what is asked now is refused.
+    if (limits === undefined) throw new PermissionDenied('unknown_tenant', 'The policy no longer has this tenant.');
+    return { pendingPerAgent: limits.pending_per_agent, pendingPerTenant: limits.pending_per_tenant };
+  }
+
   #handle(sealed: SealedTerms): ProposalHandle {
     return new ProposalHandle(sealed, this.#parts.store, this.#parts.waiter, this.#parts.dispatch);
   }
@@ -360,7 +369,11 @@ export class ProposalHandle {
           { proposal: this.id },
         );
       }
-      throw error;
+      if (wait.signal?.aborted || error instanceof CallError) throw error;
+      throw new Unavailable(
+        `The result of ${this.id} cannot be read: it is damaged or no longer kept. Do not repeat the call before a person has looked at the audit.`,
+        { proposal: this.id, cause: error },
+      );
     }
   }
 

@@ -1,0 +1,24 @@
+import type { AuditEntry } from './core/audit/audit-entry.ts';
+import { visibleText } from './core/tool/visible-text.ts';
+
+/** One line an entry. Nothing in an entry can end a line or steer a terminal: control characters are written out. */
+export function auditLines(entries: readonly AuditEntry[], format: { json: boolean }): string[] {
+  if (format.json) return entries.map((entry) => JSON.stringify(entry));
+  return entries.map((entry) => {
+    const time = new Date(entry.at).toISOString();
+    const head = [time, entry.tenant.padEnd(8), String(entry.seq).padStart(5), entry.kind.padEnd(18)];
+    const detail = Object.entries(entry.detail).map(([name, value]) => `${name}=${shown(value)}`);
+    return [...head, ...(entry.proposal === undefined ? [] : [entry.proposal]), ...detail].join('  ');
+  });
+}
+
+/** Long digests are for `--json`. */
+function shown(value: unknown): string {
+  if (typeof value !== 'string') return oneLine(JSON.stringify(value));
+  if (/^[0-9a-f]{64}$/.test(value)) return `${value.slice(0, 12)}…`;
+  return /^[\w./:@-]+$/.test(value) ? value : oneLine(JSON.stringify(value));
+}
+
+function oneLine(json: string): string {
+  return visibleText(json).text.replaceAll('\n', '\\n');
+}

@@ -1,0 +1,259 @@
+#!/usr/bin/env node
+import { userInfo } from 'node:os';
+import { Command, InvalidArgumentError } from 'commander';
+import { pino } from 'pino';
+import { auditLines } from './audit-lines.ts';
+import { type ConfigOf, type Part, processEnvironment, readConfig } from './config.ts';
+import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
+import { describeScope, EVERYTHING } from './core/switch/scope.ts';
+import type { Operator } from './core/switch/write-switch.ts';
+import { runDemo } from './demo/demo.ts';
+import { generateKeys } from './generate-keys.ts';
+import { readPolicyText } from './policy-file.ts';
+import { AuditLogRedis } from './redis/audit-log-redis.ts';
+import { openRedis } from './redis/connection.ts';
+import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
+import { type RunningPart, startApprovalService, startExecutor } from './service.ts';
+import { loadTools } from './tools-module.ts';
+
+/** Ended by what the operator has to put right: nothing was started, and the text says what to do. */
+class Unusable extends Error {
+  override readonly name = 'Unusable';
+  readonly code = 'unusable';
+}
+
+const program = new Command('countersign')
+  .description("A human's signature on every write that an AI agent makes.")
+  .option('--env <file>', 'a file of variables; what the process was started with wins over it', '.env')
+  .showHelpAfterError('(countersign --help lists the commands)');
+
+program
+  .command('demo')
+  .description('the whole story on this machine: a local Slack with a web page, a help desk, an agent')
+  .option('--auto', 'play all the people too, check each step, and end')
+  .option('--port <port>', 'where the page is served', portNumber, 3939)
+  .action(async (options: { auto?: boolean; port: number }) => {
+    process.exitCode = await runDemo({
+      auto: options.auto === true,
+      port: options.port,
+      print: (line) => void process.stdout.write(`${line}\n`),
+    });
+  });
+
+program
+  .command('start')
+  .description('the approval service: cards and clicks in Slack, the switch; holds the signing key')
+  .action(() => runUntilStopped('start', startApprovalService));
+
+program
+  .command('executor')
+  .description('the executor: runs approved calls; the one process that holds credentials for writes')
+  .action(() => runUntilStopped('executor', startExecutor));
+
+const writes = program.command('writes').description('the kill switch, from a terminal');
+writes
+  .command('off')
+  .description('stop all agent writes; answers when none can start any more')
+  .option('--reason <text>', 'why, for the people who ask later')
+  .action(async (options: { reason?: string }) => {
+    await withSwitch(async (writeSwitch) => {
+      const answer = await writeSwitch.off({
+        scope: EVERYTHING,
+        by: operator(),
+        ...(options.reason === undefined ? {} : { why: options.reason }),
+      });
+      print(
+        answer.confirmed
+          ? `Agent writes are OFF, confirmed by ${answer.confirmedShards} of ${answer.shards} shards.`
+          : `NOT CONFIRMED: ${answer.confirmedShards} of ${answer.shards} shards answered. Run this again until it is confirmed.`,
+        `Halted: ${answer.halted.length}. Already executing, may finish: ${answer.executing.length}.`,
+      );
+      if (!answer.confirmed) process.exitCode = 1;
+    });
+  });
+writes
+  .command('on')
+  .description('arm agent writes again')
+  .requiredOption('--reason <text>', 'why it is safe')
+  .action(async (options: { reason: string }) => {
+    await withSwitch(async (writeSwitch) => {
+      const { epoch } = await writeSwitch.status();
+      const answer = await writeSwitch.on({
+        scope: EVERYTHING,
+        by: operator(),
+        why: options.reason,
+        expectedEpoch: epoch,
+      });
+      if (!answer.ok) {
+        throw new Unusable(
+          {
+            epoch_moved:
+              'Somebody flipped the switch at the same moment. Look at its status, then decide again.',
+            not_off: 'Agent writes are on already.',
+            not_confirmed: 'Not every shard answered; writes stay off where it did not. Run this again.',
+          }[answer.refusal],
+        );
+      }
+      print('Agent writes are ON. They stay on only while an approval service runs to hear "off".');
+    });
+  });
+writes
+  .command('status')
+  .description('whether writes are on, since when, by whom, and what is waiting')
+  .action(async () => {
+    await withSwitch(async (writeSwitch) => {
+      const status = await writeSwitch.status();
+      const last = status.last === undefined ? 'nobody has turned them on yet' : lastFlip(status.last);
+      print(
+        `Agent writes are ${status.state.toUpperCase()} (${last}).`,
+        ...status.off.map((entry) => `  off: ${describeScope(entry.scope)} (${lastFlip({ ...entry })})`),
+        `Waiting for people: ${status.pending}. Approved: ${status.approved}. Executing: ${status.executing}.`,
+        `Shards that answered: ${status.answered} of ${status.shards}.`,
+      );
+    });
+  });
+
+const audit = program.command('audit').description('what happened');
+audit
+  .command('show')
+  .description('audit entries, oldest first, one a line')
+  .option('--tenant <tenant>', 'of one tenant')
+  .option('--proposal <id>', 'of one proposal')
+  .option('--limit <n>', 'the newest n', positiveInteger, 200)
+  .option('--json', 'one JSON object a line')
+  .action(async (options: { tenant?: string; proposal?: string; limit: number; json?: boolean }) => {
+    const { connections, config } = openCli();
+    try {
+      const log = new AuditLogRedis({ redis: connections.redis, shards: config.shards });
+      const entries = await log.read({
+        ...(options.tenant === undefined ? {} : { tenant: options.tenant }),
+        ...(options.proposal === undefined ? {} : { proposal: options.proposal }),
+        limit: options.limit,
+        newest: true,
+      });
+      if (entries.length === 0) print('No entries.');
+      else print(...auditLines(entries, { json: options.json === true }));
+    } finally {
+      connections.close();
+    }
+  });
+
+const policy = program.command('policy').description('the policy file');
+policy
+  .command('check')
+  .description('read a policy and name every problem with its line')
+  .argument('<file>')
+  .option('--tools <module>', 'also check that the tools it names exist')
+  .action(async (file: string, options: { tools?: string }) => {
+    const tools = options.tools === undefined ? undefined : await loadTools(options.tools);
+    const loaded = loadPolicyOrThrow(await readPolicyText(file), {
+      fileName: file,
+      ...(tools ? { tools } : {}),
+    });
+    print(`${file} is fine. Version ${loaded.version}`);
+  });
+
+program
+  .command('keys')
+  .description('keys for the approval service, the executors and the guards')
+  .command('generate')
+  .description('print a new set; each line says who may have it')
+  .action(() => {
+    const keys = generateKeys();
+    print(
+      '# The approval service, every executor and every guard:',
+      `COUNTERSIGN_PROPOSAL_KEY=${keys.COUNTERSIGN_PROPOSAL_KEY}`,
+      '# The approval service ALONE:',
+      `COUNTERSIGN_APPROVAL_PRIVATE_KEY=${keys.COUNTERSIGN_APPROVAL_PRIVATE_KEY}`,
+      '# Every executor:',
+      `COUNTERSIGN_APPROVAL_PUBLIC_KEY=${keys.COUNTERSIGN_APPROVAL_PUBLIC_KEY}`,
+    );
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // Errors of ours say what to do; a stack would only hide it. Anything else is a fault, and shows where.
+  const ours = error instanceof Error && 'code' in error;
+  process.stderr.write(`${ours ? error.message : String(error instanceof Error ? error.stack : error)}\n`);
+  process.exitCode = 1;
+}
+
+/** Runs a part until SIGINT, SIGTERM, or the end of the parent that started it with a channel. */
+async function runUntilStopped<P extends 'start' | 'executor'>(
+  part: P,
+  start: (config: ConfigOf[P], logger: pino.Logger) => Promise<RunningPart>,
+): Promise<void> {
+  const config = configOf(part);
+  const logger = pino({ name: `countersign-${part}`, level: config.logLevel });
+  // The SDK's sockets can reject where nobody listens (SLACK.md 2). What is decided is durable before it is answered.
+  process.on('unhandledRejection', (err) => logger.error({ err }, 'unhandled rejection'));
+  const running = await start(config, logger);
+  logger.info(`${part === 'start' ? 'the approval service' : 'the executor'} is ready`);
+  process.send?.('ready');
+  await new Promise<void>((resolve) => {
+    process.once('SIGINT', () => resolve());
+    process.once('SIGTERM', () => resolve());
+    process.once('disconnect', () => resolve());
+  });
+  logger.info('stopping');
+  for (const left of await running.stop()) logger.warn(left);
+  logger.info('stopped');
+  process.exit(0);
+}
+
+function configOf<P extends Part>(part: P): ConfigOf[P] {
+  const read = readConfig(processEnvironment(program.opts<{ env: string }>().env), part);
+  if (read.ok) return read.config;
+  const count = read.problems.length === 1 ? 'One thing is' : `${read.problems.length} things are`;
+  throw new Unusable(
+    [
+      `countersign ${part} did not start. ${count} missing or wrong:`,
+      ...read.problems.map((line) => `  - ${line}`),
+    ].join('\n'),
+  );
+}
+
+function openCli() {
+  const config = configOf('cli');
+  const connections = openRedis({ connection: config.redis.connection.reveal(), name: 'countersign-cli' });
+  return { config, connections };
+}
+
+async function withSwitch(use: (writeSwitch: WriteSwitchRedis) => Promise<void>): Promise<void> {
+  const { config, connections } = openCli();
+  const { shards, startDeadlineMs } = config;
+  const writeSwitch = new WriteSwitchRedis({ redis: connections.redis, shards, startDeadlineMs });
+  try {
+    await use(writeSwitch);
+  } finally {
+    connections.close();
+  }
+}
+
+function operator(): Operator {
+  return `cli:${userInfo().username}`;
+}
+
+function lastFlip(flip: { by: Operator; why: string | undefined; since: number }): string {
+  const why = flip.why === undefined ? '' : `: ${JSON.stringify(flip.why)}`;
+  return `${flip.by}, ${new Date(flip.since).toISOString()}${why}`;
+}
+
+function print(...lines: string[]): void {
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function portNumber(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new InvalidArgumentError('a port is 0 to 65535');
+  return port;
+}
+
+function positiveInteger(text: string): number {
+  const number = Number(text);
+  if (!Number.isSafeInteger(number) || number < 1)
+    throw new InvalidArgumentError('give a whole number above 0');
+  return number;
+}

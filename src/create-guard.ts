@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto';
+import { type Logger, pino } from 'pino';
+import { type CredentialProvider, Credentials } from './core/execution/credentials.ts';
+import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
+import { PolicyHolder } from './core/policy/policy-source.ts';
+import { proposalKeyOf } from './core/proposal/seal.ts';
+import type { ToolDefinition } from './core/tool/tool.ts';
+import { ToolRegistry } from './core/tool/tool-registry.ts';
+import { Guard } from './guard/guard.ts';
+import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
+import { Waiter } from './queue/waiter.ts';
+import { AuditLogRedis } from './redis/audit-log-redis.ts';
+import { checkRedis, type OpenRedisOptions, openRedis } from './redis/connection.ts';
+import { ProposalNewsRedis } from './redis/proposal-news-redis.ts';
+import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
+import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
+
+export interface GuardOptions {
+  /** The policy's YAML text; or a holder, whose `replace` reloads it while the guard runs. */
+  readonly policy: string | PolicyHolder;
+  readonly tools: Iterable<ToolDefinition>;
+  /** `redis://…`, `rediss://…`, or ioredis connection options (`{ path }` for a socket). */
+  readonly redis: string | NonNullable<OpenRedisOptions['connection']>;
+  /** At least 32 random bytes, or their base64; the same as the executor's and the approval service's. */
+  readonly proposalKey: Uint8Array | string;
+  /** Credentials for reads. Without it, only tools that ask for none can be read. Writes never use it. */
+  readonly readCredentials?: CredentialProvider;
+  /** Default 1; the same in every part. */
+  readonly shards?: number;
+  readonly logger?: Logger;
+}
+
+/** A guard with the connections under it. */
+export interface OpenGuard extends Pick<Guard, 'call' | 'propose' | 'attach'> {
+  /** Checks that Redis is there and fit for this. Optional: each write checks what it needs. @throws RedisUnfit, StoreUnavailable */
+  ready(): Promise<void>;
+  /** Ends the connections. Proposals stand; `attach` finds them again. */
+  close(): Promise<void>;
+}
+
+/**
+ * The guard in front of every tool call of an agent.
+ * @throws PolicyInvalidError with every problem and its line; ProposalKeyTooShort; ToolDefinitionInvalid
+ */
+export function createGuard(options: GuardOptions): OpenGuard {
+  const registry = new ToolRegistry(options.tools);
+  const policy =
+    typeof options.policy === 'string'
+      ? new PolicyHolder(loadPolicyOrThrow(options.policy, { tools: registry, fileName: 'policy' }))
+      : options.policy;
+  const key = options.proposalKey;
+  const proposalKey = proposalKeyOf(typeof key === 'string' ? Buffer.from(key, 'base64') : key);
+  const shards = options.shards ?? 1;
+  const logger = options.logger ?? pino({ name: 'countersign-guard' });
+
+  const connections = openRedis({
+    ...(typeof options.redis === 'string' ? { url: options.redis } : { connection: options.redis }),
+    name: 'countersign-guard',
+    onError: onceAnOutage(logger),
+  });
+  const { redis, subscriber } = connections;
+  const store = new ProposalStoreRedis({ redis, shards });
+  const dispatch = new DispatchBullMQ({ connection: redis, shards });
+  const guard = new Guard({
+    policy,
+    registry,
+    proposalKey,
+    store,
+    writeSwitch: new WriteSwitchRedis({ redis, shards }),
+    audit: new AuditLogRedis({ redis, shards }),
+    dispatch,
+    waiter: new Waiter({ store, news: new ProposalNewsRedis({ subscriber, shards }) }),
+    readCredentials: options.readCredentials ?? NO_CREDENTIALS,
+    shards,
+    random: randomBytes,
+    logger,
+  });
+  return {
+    call: (call, context, wait) => guard.call(call, context, wait),
+    propose: (call, context) => guard.propose(call, context),
+    attach: (id, context) => guard.attach(id, context),
+    async ready() {
+      for (const warning of (await checkRedis(redis)).warnings) logger.warn(warning);
+    },
+    async close() {
+      await dispatch.close();
+      connections.close();
+    },
+  };
+}
+
+/** Empty: a tool that asks for a credential gets an error that names it. */
+const NO_CREDENTIALS: CredentialProvider = { fetch: async () => new Credentials({}) };
+
+/** ioredis reports each failed attempt to connect; one line an outage is enough. */
+export function onceAnOutage(logger: Logger): (error: Error) => void {
+  let lastAt = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    const now = performance.now();
+    if (now - lastAt > 10_000) logger.warn({ err: error }, 'Redis cannot be reached; keeps trying');
+    lastAt = now;
+  };
+}

@@ -1,0 +1,33 @@
+/** Countersign puts a human's signature on every write that an AI agent makes. */
+
+export type { CredentialProvider, CredentialScope } from './core/execution/credentials.ts';
+export { Credentials, CredentialsUnavailable } from './core/execution/credentials.ts';
+export { ToolRejected } from './core/execution/tool-rejected.ts';
+export type { CallContextInput } from './core/identity/call-context.ts';
+export { PolicyInvalidError } from './core/policy/policy-load.ts';
+export {
+  defineTool,
+  type ToolDefinition,
+  ToolDefinitionInvalid,
+  type ToolRun,
+  type ToolSpec,
+} from './core/tool/tool.ts';
+export { createGuard, type GuardOptions, type OpenGuard } from './create-guard.ts';
+export {
+  ApprovalDenied,
+  ApprovalExpired,
+  CallError,
+  ExecutionFailed,
+  Halted,
+  InvalidArguments,
+  OutcomeUnknown,
+  PendingLimit,
+  PermissionDenied,
+  StillPending,
+  Unavailable,
+  Withdrawn,
+  WritesDisabled,
+} from './guard/call-errors.ts';
+export type { ProposalHandle, ToolCallInput, WaitOptions } from './guard/guard.ts';
+export { CredentialsFromFiles } from './queue/credentials-from-files.ts';
+export { RedisUnfit } from './redis/connection.ts';

@@ -1,0 +1,175 @@
+import { hostname } from 'node:os';
+import type { Logger } from 'pino';
+import type { ExecutorConfig, RedisConfig, StartConfig } from './config.ts';
+import { StoreUnavailable } from './core/proposal/proposal-store.ts';
+import { PERMIT_RENEWAL_MS, type WriteSwitch } from './core/switch/write-switch.ts';
+import { onceAnOutage } from './create-guard.ts';
+import { PolicyFile } from './policy-file.ts';
+import { credentialProviderOf } from './queue/credentials-of-config.ts';
+import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
+import { ExecutionWorker } from './queue/execution-worker.ts';
+import { Sweeper } from './queue/sweeper.ts';
+import { AuditLogRedis } from './redis/audit-log-redis.ts';
+import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
+import { checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
+import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
+import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
+import { startSlackSurface } from './slack/app.ts';
+import { loadTools } from './tools-module.ts';
+
+/** A part that runs until it is stopped. */
+export interface RunningPart {
+  /** Finishes what is in hand, within a limit, and ends the connections. Resolves with what it left, in words. */
+  stop(): Promise<readonly string[]>;
+}
+
+/** The stores of one process, over its own connections. */
+interface Stores {
+  readonly connections: RedisConnections;
+  readonly store: ProposalStoreRedis;
+  readonly writeSwitch: WriteSwitchRedis;
+  readonly audit: AuditLogRedis;
+  readonly dispatch: DispatchBullMQ;
+}
+
+/** The approval service: Slack, the cards, the permits of the switch, the sweeper. Holds the signing key. */
+export async function startApprovalService(config: StartConfig, logger: Logger): Promise<RunningPart> {
+  const registry = await loadTools(config.toolsPath);
+  const policy = await PolicyFile.open(config.policyPath, registry, logger);
+  const stores = await openStores(config, 'countersign-approvals', logger);
+  const { connections, store, writeSwitch, audit, dispatch } = stores;
+  try {
+    const { transport } = config.slack;
+    const surface = await startSlackSurface({
+      config: {
+        botTokens: config.slack.botTokens.map((token) => token.reveal()),
+        apiUrl: config.slack.apiUrl,
+        transport:
+          transport.mode === 'socket'
+            ? { mode: 'socket', appToken: transport.appToken.reveal() }
+            : { mode: 'http', signingSecret: transport.signingSecret.reveal(), ...transport.listen },
+      },
+      store,
+      outbox: new CardOutboxRedis({
+        redis: connections.redis,
+        subscriber: connections.subscriber,
+        shards: config.shards,
+      }),
+      switch: writeSwitch,
+      audit,
+      dispatch,
+      policy: policy.holder,
+      registry,
+      keys: { proposal: config.proposalKey.reveal(), approval: config.approvalPrivateKey },
+      logger,
+      clock: Date.now,
+    });
+    const permits = renewPermits(writeSwitch, logger);
+    const sweeper = new Sweeper({ store, dispatch, logger });
+    sweeper.start();
+    return {
+      async stop() {
+        // The permits first: from here on writes stop by themselves unless another replica renews them.
+        permits.stop();
+        await surface.stop();
+        await sweeper.stop();
+        policy.close();
+        await closeStores(stores);
+        return [];
+      },
+    };
+  } catch (error) {
+    policy.close();
+    await closeStores(stores);
+    throw error;
+  }
+}
+
+/** The executor: the one process that holds credentials for writes. */
+export async function startExecutor(config: ExecutorConfig, logger: Logger): Promise<RunningPart> {
+  const registry = await loadTools(config.toolsPath);
+  const policy = await PolicyFile.open(config.policyPath, registry, logger);
+  const stores = await openStores(config, 'countersign-executor', logger);
+  const { connections, store, writeSwitch, dispatch } = stores;
+  const worker = new ExecutionWorker({
+    store,
+    switch: writeSwitch,
+    registry,
+    policy: policy.holder,
+    keys: { proposal: [config.proposalKey.reveal()], approval: [config.approvalPublicKey] },
+    credentials: credentialProviderOf(config.credentials),
+    dispatch,
+    connection: connections.redis,
+    shards: config.shards,
+    startDeadlineMs: config.startDeadlineMs,
+    executorId: `${hostname()}:${process.pid}`,
+    logger,
+  });
+  worker.start();
+  const sweeper = new Sweeper({ store, dispatch, logger });
+  sweeper.start();
+  return {
+    async stop() {
+      await sweeper.stop();
+      const left = await worker.stop();
+      policy.close();
+      await closeStores(stores);
+      return left;
+    },
+  };
+}
+
+type StoreConfig = { readonly redis: RedisConfig; readonly shards: number; readonly startDeadlineMs: number };
+
+async function openStores(config: StoreConfig, name: string, logger: Logger): Promise<Stores> {
+  const { shards, startDeadlineMs } = config;
+  const connections = openRedis({
+    connection: config.redis.connection.reveal(),
+    name,
+    onError: onceAnOutage(logger),
+  });
+  const { redis } = connections;
+  try {
+    for (const warning of (await checkRedis(redis)).warnings) logger.warn(warning);
+  } catch (error) {
+    connections.close();
+    throw error instanceof StoreUnavailable
+      ? new StoreUnavailable(
+          `Redis at ${config.redis.address} does not answer. Start it, or set REDIS_URL.`,
+          {
+            cause: error,
+          },
+        )
+      : error;
+  }
+  return {
+    connections,
+    store: new ProposalStoreRedis({ redis, shards }),
+    writeSwitch: new WriteSwitchRedis({ redis, shards, startDeadlineMs }),
+    audit: new AuditLogRedis({ redis, shards }),
+    dispatch: new DispatchBullMQ({ connection: redis, shards }),
+  };
+}
+
+async function closeStores({ connections, dispatch }: Stores): Promise<void> {
+  await dispatch.close();
+  connections.close();
+}
+
+/** Every second, while this process lives: with nobody left to hear `off`, writes are off within a permit's life. */
+function renewPermits(writeSwitch: WriteSwitch, logger: Logger): { stop(): void } {
+  let failing = false;
+  const renew = async () => {
+    try {
+      const { failed } = await writeSwitch.renewPermits();
+      if (failed > 0 && !failing) logger.error({ failed }, 'permits were not renewed; writes stop there');
+      failing = failed > 0;
+    } catch (err) {
+      if (!failing) logger.error({ err }, 'permits were not renewed; writes stop');
+      failing = true;
+    }
+  };
+  void renew();
+  const timer = setInterval(() => void renew(), PERMIT_RENEWAL_MS);
+  return { stop: () => clearInterval(timer) };
+}
