@@ -345,7 +345,15 @@ describe('a budget', () => {
         const same = one.environment === other.environment && one.agent === other.agent;
         expect(budgetOf(loaded, one).counterKey === budgetOf(loaded, other).counterKey).toBe(same);
       }),
-      { numRuns: 50 },
+      {
+        numRuns: 50,
+        examples: [
+          [
+            { environment: 'ab', agent: 'c' },
+            { environment: 'b', agent: 'ca' },
+          ],
+        ],
+      },
     );
   });
 
