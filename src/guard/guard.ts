@@ -199,7 +199,7 @@ export class Guard {
         tool.execute(frozen.value, { context, credentials, signal, idempotencyKey: frozen.digest }),
       );
       const result = resultFrom(value);
-      if (!result.ok) throw new Error('the tool answered with something that is not JSON, or is over 64 KiB');
+      if (!result.ok) throw new Error('the tool answered with something that is not JSON');
       this.#parts.logger.info(entry, 'read');
       return JSON.parse(result.json);
     } catch (cause) {
