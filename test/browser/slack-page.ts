@@ -28,9 +28,17 @@ const FLAGS = [
 /** Long enough for a slow machine; nothing waits this long unless something is wrong. */
 const PATIENCE_MS = 15_000;
 
+export interface Look {
+  /** T0ACME where it is left out. */
+  team?: string;
+  dark?: boolean;
+  /** The address of another local Slack than the browser's own. */
+  at?: string;
+}
+
 /** One headless Chromium; each `openPageAs` is a window of its own. */
 export interface Browser {
-  openPageAs(user: string, channel: string, look?: { team?: string; dark?: boolean }): Promise<SlackPage>;
+  openPageAs(user: string, channel: string, look?: Look): Promise<SlackPage>;
   close(): Promise<void>;
 }
 
@@ -64,13 +72,13 @@ async function openPageAs(
   url: string,
   user: string,
   channel: string,
-  look: { team?: string; dark?: boolean },
+  look: Look,
 ): Promise<SlackPage> {
   const page = await context.newPage();
   await page.emulateMedia({ colorScheme: look.dark === true ? 'dark' : 'light' });
   const slackPage = new SlackPage(page);
   const query = new URLSearchParams({ team: look.team ?? 'T0ACME', user, channel });
-  await page.goto(`${url}/?${query}`);
+  await page.goto(`${look.at ?? url}/?${query}`);
   await page.locator(`[data-channel="${channel}"][aria-current="page"]`).waitFor();
   return slackPage;
 }

@@ -53,8 +53,8 @@ const POLICY =
 
 /** Serves the web page of the local Slack at `/`. False: the path is none of its files. */
 export function servePageFile(request: IncomingMessage, response: ServerResponse): boolean {
-  const { pathname } = new URL(request.url ?? '/', 'http://localhost');
-  const name = FILES.get(pathname);
+  const [path = ''] = (request.url ?? '/').split('?');
+  const name = FILES.get(path);
   if (name === undefined) return false;
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.writeHead(405, { allow: 'GET, HEAD' }).end();
