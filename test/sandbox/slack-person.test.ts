@@ -119,7 +119,7 @@ describe('a person', () => {
 
   it('is told live what changes before his eyes, and nothing of what is not his', async () => {
     const events = await watch(
-      'U0ANA',
+      'U0RITA',
       {},
       (seen) => seen.some((event) => event.kind === 'message' && event.message.text === 'settled'),
       async () => {
@@ -127,6 +127,7 @@ describe('a person', () => {
         await acme().chat.postEphemeral({ channel: CHANNEL, user: 'U0BEN', text: 'for Ben' });
         await acme().views.publish({ user_id: 'U0BEN', view: { type: 'home', blocks: [] } });
         await clientFor(slack, 'T0GLOBEX').chat.postMessage({ channel: 'C0GLOBEX', text: 'globex' });
+        await acme().chat.postMessage({ channel: 'C0SHARED', text: 'a channel Rita is not in' });
         await person('U0CHEN').post('C0ACMEGEN', 'general');
         await acme().chat.update({ channel: CHANNEL, ts, text: 'settled' });
       },
