@@ -288,10 +288,15 @@ function settledAnswer(click: Click, refused: Refused): DeskAnswer {
   if (record === undefined || state === undefined) return refused;
   const own = (signed: SignedDecision) => slackIdsOf(signed.statement.person).user === click.user.id;
   const stands =
-    click.decision === 'approve' ? state.approvals.some(own) : state.status === 'denied' && own(state.denial);
+    click.decision === 'approve'
+      ? CARRIED_OUT.has(state.status) && state.approvals.some(own)
+      : state.status === 'denied' && own(state.denial);
   if (!stands) return refused;
   return { ok: true, decision: click.decision, settled: true, replayed: true, missing: 0, record };
 }
+
+/** States that an approval led to: in any other one it came to nothing, and its giver is told so. */
+const CARRIED_OUT: ReadonlySet<string> = new Set(['approved', 'executing', 'succeeded', 'failed', 'unknown']);
 
 const REASON_MAX = 3_000;
 

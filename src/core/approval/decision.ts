@@ -24,7 +24,10 @@ export const DecisionStatement = z.strictObject({
 export type DecisionStatement = z.infer<typeof DecisionStatement>;
 
 /** Ed25519 over the statement's canonical text; base64url. */
-export const SignedDecision = z.strictObject({ statement: DecisionStatement, signature: z.string().max(128) });
+export const SignedDecision = z.strictObject({
+  statement: DecisionStatement,
+  signature: z.string().max(128),
+});
 export type SignedDecision = z.infer<typeof SignedDecision>;
 
 export type ApprovalPrivateKey = KeyObject & { readonly __brand: 'ApprovalPrivateKey' };
@@ -78,7 +81,11 @@ function ed25519(material: string, kind: 'private' | 'public'): KeyObject {
     throw new ApprovalKeyInvalid(`the approval ${kind} key is neither PEM nor base64 DER`, { cause });
   }
   // createPublicKey also accepts a private key: a holder of the "public" key could then sign.
-  if (key.asymmetricKeyType !== 'ed25519' || key.type !== kind || (kind === 'public' && isPrivate(material))) {
+  if (
+    key.asymmetricKeyType !== 'ed25519' ||
+    key.type !== kind ||
+    (kind === 'public' && isPrivate(material))
+  ) {
     throw new ApprovalKeyInvalid(`the approval ${kind} key must be an Ed25519 ${kind} key`);
   }
   return key;
