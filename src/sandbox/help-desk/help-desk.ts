@@ -1,11 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { spawnProgram } from '../node-program.ts';
 import { JournalEntry, type TokenScope } from './help-desk-store.ts';
 
 /** The demo's help desk, a process of its own, which ends with ours. */
@@ -82,15 +82,10 @@ export async function startHelpDesk(options: HelpDeskOptions): Promise<HelpDesk>
 
 const newToken = () => `hd_${randomBytes(24).toString('base64url')}`;
 
+/** Detached: a Ctrl-C in the terminal is for us, who then close its stdin. No environment: our tokens are not for it. */
 function spawnProcess(): ChildProcess {
-  // From the sources (the tests) through tsx, which is a development dependency; from dist as it is.
-  const fromSources = import.meta.url.endsWith('.ts');
-  const program = fileURLToPath(new URL(`./help-desk-process.${fromSources ? 'ts' : 'js'}`, import.meta.url));
-  const loader = fromSources ? ['--import', 'tsx'] : [];
-  // Detached: a Ctrl-C in the terminal is for us, who then close its stdin. No environment: our tokens are not for it.
-  return spawn(process.execPath, [...loader, program], {
+  return spawnProgram('sandbox/help-desk/help-desk-process', [], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    cwd: fileURLToPath(new URL('../../..', import.meta.url)),
     env: {},
     detached: true,
   });
