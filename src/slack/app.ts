@@ -1,24 +1,31 @@
+import { App, type CodedError, ErrorCode, type Receiver } from '@slack/bolt';
 import type { Logger } from 'pino';
-import type { ApprovalPrivateKey } from '../core/approval/decision.ts';
+import { z } from 'zod';
+import { type ApprovalPrivateKey, publicKeyFor } from '../core/approval/decision.ts';
+import { DecisionDesk, type Sights } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
+import type { TenantId } from '../core/identity/ids.ts';
+import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
+import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
-import type { ProposalKey } from '../core/proposal/seal.ts';
+import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
 import type { WriteSwitch } from '../core/switch/write-switch.ts';
-
-/** How Slack reaches this process: over a socket that it opens itself, or over HTTP with a signing secret. */
-export type SlackTransport =
-  | { readonly mode: 'socket'; readonly appToken: string }
-  | {
-      readonly mode: 'http';
-      readonly signingSecret: string;
-      readonly host: string;
-      /** 0 takes a free one; `SlackSurface.port` says which. */
-      readonly port: number;
-      /** Default `/slack/events`. */
-      readonly path?: string;
-    };
+import { CardActions } from './actions.ts';
+import { SlackApprovers } from './approvers.ts';
+import { type CardView, drawCard } from './card.ts';
+import { ChannelWatch } from './channel-watch.ts';
+import { Channels, type SlackProblem } from './channels.ts';
+import { clientOptions, connectWorkspaces, type Workspaces } from './clients.ts';
+import { WritesCommand } from './commands.ts';
+import { payloadIsFor } from './http-guard.ts';
+import { InFlight } from './in-flight.ts';
+import { NOTICES } from './notices.ts';
+import { CardPublisher } from './publisher.ts';
+import { receiverFor, type SlackTransport } from './receiver.ts';
+import { drawReview } from './review.ts';
+import { sdkLogger } from './sdk-logger.ts';
 
 export interface SlackConfig {
   readonly transport: SlackTransport;
@@ -50,20 +57,6 @@ export interface SlackSurfaceParts {
   readonly clock: () => number;
 }
 
-/** Something an operator has to put right before a tenant's cards can be posted or decided. */
-export interface SlackProblem {
-  readonly tenant: string;
-  readonly code:
-    | 'workspace_not_installed'
-    | 'channel_not_found'
-    | 'bot_not_in_channel'
-    | 'channel_archived'
-    | 'channel_shared'
-    | 'cannot_check';
-  /** What is wrong and what to do about it. */
-  readonly message: string;
-}
-
 export interface SlackSurface {
   /** In HTTP mode the port that is listened on. */
   readonly port: number | undefined;
@@ -73,5 +66,184 @@ export interface SlackSurface {
   stop(): Promise<void>;
 }
 
-/** @throws SlackTokenRejected naming each token that Slack does not know, and what to do. */
-export declare function startSlackSurface(parts: SlackSurfaceParts): Promise<SlackSurface>;
+/**
+ * Looks at every token and channel, starts to listen, and draws whatever was not drawn.
+ * @throws SlackTokenRejected naming each token that Slack does not know, and what to do.
+ */
+export async function startSlackSurface(parts: SlackSurfaceParts): Promise<SlackSurface> {
+  const { config, logger, clock, policy } = parts;
+  const reach = { apiUrl: config.apiUrl, logger };
+  const workspaces = await connectWorkspaces(config.botTokens, reach);
+  const channels = new Channels(clock);
+  const watch = new ChannelWatch({ policy, workspaces, channels, logger });
+  const inFlight = new InFlight();
+  const directory = new SlackApprovers(workspaces, clock);
+  const workspaceOf = (team: string) => workspaces.get(team);
+  const placeOf = (tenant: TenantId) => tenantOf(policy.current, tenant)?.slack;
+  const viewOf = (sealed: SealedTerms, record: ProposalRecord, team: string): CardView => ({
+    terms: sealed.terms,
+    termsDigest: sealed.termsDigest,
+    state: record.state,
+    team,
+    redact: redactOf(parts.registry, sealed.terms.tool),
+  });
+
+  const publisher = new CardPublisher({
+    ...parts,
+    proposalKey: parts.keys.proposal,
+    approvalKey: publicKeyFor(parts.keys.approval),
+    placeOf,
+    workspaceOf,
+    redactOf: (tool) => redactOf(parts.registry, tool),
+    onProblem: (problem) => watch.report(problem),
+  });
+  const desk = new DecisionDesk({
+    ...parts,
+    directory,
+    placeOf,
+    mayDecideIn: (place) => mayDecideIn(place, workspaces, channels),
+    sightsOf: (sealed, record, team) => sightsOf(viewOf(sealed, record, team)),
+    onWakeFailed: (id, error) => {
+      logger.warn({ err: error, proposal: id }, 'a settled proposal was not woken; the sweeper will do it');
+    },
+  });
+  const actions = new CardActions({
+    desk,
+    store: parts.store,
+    workspaceOf,
+    viewOf,
+    open: (record) => {
+      const unsealed = unseal(parts.keys.proposal, record.termsText, record.seal);
+      if (!unsealed.ok || unsealed.sealed.terms.id !== record.id) return undefined;
+      const place = placeOf(unsealed.sealed.terms.context.tenant);
+      return place && { view: viewOf(unsealed.sealed, record, place.team) };
+    },
+    inFlight,
+    logger,
+  });
+  const command = new WritesCommand({
+    ...parts,
+    directory,
+    knowsTool: (name) => parts.registry.get(name) !== undefined,
+    workspaceOf,
+    announce: (workspace, channel, text) => publisher.announce(workspace, channel, text),
+    inFlight,
+  });
+
+  const { receiver, listen } = receiverFor(config, reach, clock);
+  const app = boltApp(receiver, workspaces, config, reach);
+  actions.register(app);
+  command.register(app);
+  await watch.start();
+  const listening = await listen();
+  await publisher.start();
+  return {
+    port: listening.port,
+    problems: () => watch.problems(),
+    stop: async () => {
+      command.stop();
+      watch.stop();
+      await inFlight.drain(DRAIN_MS);
+      await listening.stop();
+      await inFlight.drain(DRAIN_MS);
+      await publisher.stop();
+    },
+  };
+}
+
+const DRAIN_MS = 5_000;
+
+function redactOf(registry: ShownTools, tool: string): readonly string[] | undefined {
+  const known = registry.get(tool);
+  return known === undefined ? undefined : (known.redact ?? []);
+}
+
+function sightsOf(view: CardView): Sights {
+  const card = drawCard(view);
+  return { card: card.shown, cardIsWhole: !card.needsReview, review: drawReview(view)?.shown };
+}
+
+async function mayDecideIn(
+  place: { team: string; channel: string },
+  workspaces: Workspaces,
+  channels: Channels,
+): Promise<'yes' | 'shared_channel' | 'cannot_check'> {
+  const workspace = workspaces.get(place.team);
+  if (workspace === undefined) return 'cannot_check';
+  const look = await channels.recent(workspace, place.channel);
+  if (look.ok) return 'yes';
+  return look.code === 'channel_shared' ? 'shared_channel' : 'cannot_check';
+}
+
+function boltApp(
+  receiver: Receiver,
+  workspaces: Workspaces,
+  config: SlackConfig,
+  reach: { apiUrl: string | undefined; logger: Logger },
+): App {
+  const app = new App({
+    receiver,
+    convoStore: false,
+    extendedErrorHandler: true,
+    logger: sdkLogger(reach.logger),
+    clientOptions: clientOptions(reach, BOLT_TIMEOUT_MS),
+    authorize: async ({ teamId, enterpriseId }) => {
+      const workspace = workspaces.get(teamId) ?? workspaces.get(enterpriseId);
+      if (workspace === undefined) throw new WorkspaceUnknown(`no bot token for ${teamId ?? enterpriseId}`);
+      return {
+        botToken: workspace.botToken,
+        botUserId: workspace.botUser,
+        teamId: workspace.team,
+        ...(workspace.botId === undefined ? {} : { botId: workspace.botId }),
+        ...(workspace.enterprise === undefined ? {} : { enterpriseId: workspace.enterprise }),
+      };
+    },
+  });
+  app.error(async ({ error, body }: { error: CodedError; body: unknown }) => {
+    reach.logger.error(
+      { error: error.name, code: error.code, message: error.message },
+      'Slack sent what was not handled',
+    );
+    if (error.code === ErrorCode.AuthorizationError) await tellUnknownWorkspace(body, reach);
+  });
+  app.use(async ({ body, next }) => {
+    if (payloadIsFor(body, config.appId)) await next();
+    else reach.logger.error('a payload for another app was dropped');
+  });
+  return app;
+}
+
+const BOLT_TIMEOUT_MS = 5_000;
+
+class WorkspaceUnknown extends Error {
+  override readonly name = 'WorkspaceUnknown';
+  readonly code = 'workspace_unknown';
+}
+
+/** There is no token to answer with, but Slack has given an address for this one answer. */
+async function tellUnknownWorkspace(
+  body: unknown,
+  reach: { apiUrl: string | undefined; logger: Logger },
+): Promise<void> {
+  const parsed = ResponseUrl.safeParse(body);
+  if (!parsed.success) return;
+  const allowed = [
+    ...RESPONSE_ORIGINS,
+    ...(reach.apiUrl === undefined ? [] : [new URL(reach.apiUrl).origin]),
+  ];
+  if (!allowed.includes(new URL(parsed.data.response_url).origin)) return;
+  await fetch(parsed.data.response_url, {
+    method: 'POST',
+    redirect: 'error',
+    signal: AbortSignal.timeout(BOLT_TIMEOUT_MS),
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      response_type: 'ephemeral',
+      replace_original: false,
+      text: NOTICES.workspaceUnknown,
+    }),
+  }).catch(() => reach.logger.warn('a person of an unknown workspace could not be told'));
+}
+
+const ResponseUrl = z.looseObject({ response_url: z.url() });
+const RESPONSE_ORIGINS = ['https://hooks.slack.com', 'https://hooks.slack-gov.com'];

@@ -42,9 +42,10 @@ export function asWritten(text: string): KnownBlock {
   };
 }
 
-/** An id of ours, whose pattern has no backtick. */
+/** A name or an id, in mrkdwn. None of ours needs the escapes; a word that a person typed may. */
 export function code(id: string): string {
-  return `\`${id.replaceAll('`', "'")}\``;
+  const escaped = id.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+  return `\`${escaped.replaceAll('`', "'")}\``;
 }
 
 /** A person by mention where this workspace knows him, else by his full id. `team` is the card's workspace. */

@@ -1,0 +1,99 @@
+import { z } from 'zod';
+import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
+
+/** Something an operator has to put right before a tenant's cards can be posted or decided. */
+export interface SlackProblem {
+  readonly tenant: string;
+  readonly code:
+    | 'workspace_not_installed'
+    | 'channel_not_found'
+    | 'bot_not_in_channel'
+    | 'channel_archived'
+    | 'channel_shared'
+    | 'cannot_check';
+  /** What is wrong and what to do about it. */
+  readonly message: string;
+}
+
+export type ChannelLook =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly code: SlackProblem['code']; readonly message: string };
+
+const Info = z.looseObject({
+  channel: z.looseObject({
+    is_member: z.boolean().optional(),
+    is_archived: z.boolean().optional(),
+    is_ext_shared: z.boolean().optional(),
+    is_pending_ext_shared: z.boolean().optional(),
+    pending_shared: z.array(z.string()).optional(),
+  }),
+});
+
+/** How long a good look lasts. Tier 3 allows 50 a minute, and a channel can become shared at any moment. */
+const FRESH_MS = 10_000;
+
+/** Whether a channel may be posted to and decided in. Closed where Slack does not tell. */
+export class Channels {
+  readonly #clock: () => number;
+  readonly #fresh = new Map<string, number>();
+
+  constructor(clock: () => number) {
+    this.#clock = clock;
+  }
+
+  /** A look that is at most ten seconds old, if it was a good one; else a new look. */
+  async recent(workspace: WorkspaceClients, channel: string): Promise<ChannelLook> {
+    const at = this.#fresh.get(`${workspace.team}/${channel}`);
+    const age = at === undefined ? undefined : this.#clock() - at;
+    return age !== undefined && age >= 0 && age < FRESH_MS ? { ok: true } : this.look(workspace, channel);
+  }
+
+  async look(workspace: WorkspaceClients, channel: string): Promise<ChannelLook> {
+    const key = `${workspace.team}/${channel}`;
+    this.#fresh.delete(key);
+    let info: z.infer<typeof Info>['channel'];
+    try {
+      info = Info.parse(await workspace.asking.conversations.info({ channel })).channel;
+    } catch (error) {
+      return unreadable(error, channel, workspace);
+    }
+    const name = `the channel ${channel} of ${workspace.name || workspace.team}`;
+    if (info.is_ext_shared || info.is_pending_ext_shared || (info.pending_shared?.length ?? 0) > 0) {
+      return problem(
+        'channel_shared',
+        `${name} is shared with another company, or an invitation to share it is open; nothing is decided there. End the sharing, or name another channel in the policy`,
+      );
+    }
+    if (info.is_archived) {
+      return problem(
+        'channel_archived',
+        `${name} is archived; unarchive it, or name another channel in the policy`,
+      );
+    }
+    if (info.is_member !== true) {
+      return problem(
+        'bot_not_in_channel',
+        `the bot is not in ${name}; invite it there with /invite @Countersign`,
+      );
+    }
+    this.#fresh.set(key, this.#clock());
+    return { ok: true };
+  }
+}
+
+function unreadable(error: unknown, channel: string, workspace: WorkspaceClients): ChannelLook {
+  const said = slackError(error);
+  const where = `${channel} of ${workspace.name || workspace.team}`;
+  if (said === 'channel_not_found') {
+    return problem(
+      'channel_not_found',
+      `Slack knows no channel ${where}, or it is private and the bot is not in it. Check the id in the policy, and invite the bot there with /invite @Countersign`,
+    );
+  }
+  const why = said ?? (rateLimitedForMs(error) === undefined ? 'no answer' : 'too many questions');
+  return problem('cannot_check', `Slack did not tell about the channel ${where} (${why}); it is asked again`);
+}
+
+function problem(code: SlackProblem['code'], message: string): ChannelLook {
+  return { ok: false, code, message };
+}

@@ -1,0 +1,166 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { SLACK_LIMITS } from './limits.ts';
+
+/** Larger than any payload that Slack sends (a modal may have 250 kB, form-encoded); smaller than a nuisance. */
+const BODY_LIMIT = 1024 * 1024;
+const SIGNATURE = /^v0=[0-9a-f]{64}$/;
+const TIMESTAMP = /^[0-9]{1,12}$/;
+const MOST_REMEMBERED = 50_000;
+
+export interface HttpGuardOptions {
+  readonly signingSecret: string;
+  /** What every payload must say it is for. */
+  readonly appId: string | undefined;
+  readonly path: string;
+  readonly clock: () => number;
+  readonly logger: Logger;
+}
+
+/** Why a request was turned away; for the log alone, the sender learns nothing. */
+type Turned =
+  | 'too_large'
+  | 'content_type'
+  | 'signature_form'
+  | 'timestamp'
+  | 'signature'
+  | 'replayed'
+  | 'body_form'
+  | 'other_app';
+
+/**
+ * Stands before Bolt in HTTP mode and lets through only what Slack signed, now, once, and in the one form that it uses.
+ * Bolt checks again; alone it accepts timestamps from the future, junk behind the signature, unsigned `ssl_check`
+ * bodies, and the same request as often as it is sent.
+ */
+export class HttpGuard {
+  readonly #options: HttpGuardOptions;
+  readonly #seen = new Map<string, number>();
+
+  constructor(options: HttpGuardOptions) {
+    this.#options = options;
+  }
+
+  before(next: RequestListener): RequestListener {
+    return (request, response) => {
+      this.#handle(request, response, next).catch((error: unknown) => {
+        this.#options.logger.warn({ err: error }, 'a request could not be read');
+        turnAway(response, 400);
+      });
+    };
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse, next: RequestListener): Promise<void> {
+    if (
+      request.method !== 'POST' ||
+      new URL(request.url ?? '/', 'http://x').pathname !== this.#options.path
+    ) {
+      return turnAway(response, 404);
+    }
+    const body = await readBody(request);
+    const turned = body === undefined ? 'too_large' : this.#judge(request, body);
+    if (body === undefined || turned !== undefined) {
+      this.#options.logger.warn({ turned }, 'a request that claims to come from Slack was turned away');
+      return turnAway(response, turned === 'too_large' ? 413 : 401);
+    }
+    // Bolt takes what has been read from here.
+    Object.assign(request, { rawBody: body });
+    next(request, response);
+  }
+
+  #judge(request: IncomingMessage, body: Buffer): Turned | undefined {
+    const type = single(request, 'content-type')?.split(';')[0]?.trim().toLowerCase();
+    if (type !== FORM && type !== JSON_TYPE) return 'content_type';
+    // Bolt compares the whole header.
+    request.headers['content-type'] = type;
+    const signature = single(request, 'x-slack-signature');
+    const timestamp = single(request, 'x-slack-request-timestamp');
+    if (signature === undefined || !SIGNATURE.test(signature)) return 'signature_form';
+    if (timestamp === undefined || !TIMESTAMP.test(timestamp)) return 'timestamp';
+    if (Math.abs(this.#options.clock() - Number(timestamp) * 1000) > SLACK_LIMITS.signatureAgeMs)
+      return 'timestamp';
+    const text = body.toString('utf8');
+    // Bytes that are not UTF-8 would be signed as one thing and read as another.
+    if (!Buffer.from(text, 'utf8').equals(body)) return 'body_form';
+    if (!this.#signedBySlack(signature, timestamp, text)) return 'signature';
+    if (!this.#firstTime(`${timestamp}:${signature}`)) return 'replayed';
+    const payload = type === FORM ? formPayload(text) : jsonPayload(text);
+    if (payload === undefined) return 'body_form';
+    return payloadIsFor(payload, this.#options.appId) ? undefined : 'other_app';
+  }
+
+  #signedBySlack(signature: string, timestamp: string, text: string): boolean {
+    const { signingSecret } = this.#options;
+    // An empty secret would let anybody sign.
+    if (signingSecret === '') return false;
+    const hex = createHmac('sha256', signingSecret).update(`v0:${timestamp}:${text}`).digest('hex');
+    return timingSafeEqual(Buffer.from(`v0=${hex}`), Buffer.from(signature));
+  }
+
+  #firstTime(key: string): boolean {
+    const now = this.#options.clock();
+    for (const [old, until] of this.#seen) {
+      if (until > now && this.#seen.size < MOST_REMEMBERED) break;
+      this.#seen.delete(old);
+    }
+    if (this.#seen.has(key)) return false;
+    // A timestamp may be as far ahead as it may be behind.
+    this.#seen.set(key, now + 2 * SLACK_LIMITS.signatureAgeMs + 1_000);
+    return true;
+  }
+}
+
+const FORM = 'application/x-www-form-urlencoded';
+const JSON_TYPE = 'application/json';
+
+const Payload = z.looseObject({ api_app_id: z.string().optional() });
+
+/** A payload for another app is not ours, however well it is signed. */
+export function payloadIsFor(payload: unknown, appId: string | undefined): boolean {
+  if (appId === undefined) return true;
+  const parsed = Payload.safeParse(payload);
+  return parsed.success && parsed.data.api_app_id === appId;
+}
+
+/** Either one `payload` and nothing else, or the fields of a command, each once. */
+function formPayload(text: string): unknown {
+  const form = new URLSearchParams(text);
+  const names = [...form.keys()];
+  if (new Set(names).size !== names.length) return undefined;
+  const payload = form.get('payload');
+  if (payload === null) return Object.fromEntries(form);
+  return names.length === 1 ? jsonPayload(payload) : undefined;
+}
+
+function jsonPayload(text: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Node joins some repeated headers with a comma and keeps others apart: neither is one value. */
+function single(request: IncomingMessage, name: string): string | undefined {
+  const values = request.headersDistinct[name];
+  return values?.length === 1 ? values[0] : undefined;
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    size += chunk.length;
+    if (size > BODY_LIMIT) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function turnAway(response: ServerResponse, status: number): void {
+  if (!response.headersSent) response.writeHead(status, { connection: 'close' });
+  response.end();
+}

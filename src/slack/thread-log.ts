@@ -1,0 +1,59 @@
+import type { SignedDecision } from '../core/approval/decision.ts';
+import type { ProposalState } from '../core/proposal/proposal.ts';
+import { operatorMention } from './card.ts';
+import { localTime, mention } from './wording.ts';
+
+/** A proposal's first revision: written, and nobody has decided. Each vote and each transition adds one. */
+const FIRST_REVISION = 1;
+
+/**
+ * What the thread under a card has yet to be told, when a card that showed `drawn` is drawn anew: one line for each
+ * vote and each transition in between. Worked out from the revisions, so that no replica has to remember what another
+ * one said. Our words alone; reasons stand on the card.
+ */
+export function threadLines(
+  state: ProposalState,
+  revisions: { drawn: number; now: number },
+  rule: { quorum: number; team: string },
+): string[] {
+  const votes = state.approvals.flatMap((approval, index) =>
+    revisions.drawn < FIRST_REVISION + index + 1 ? [approvalLine(approval, index + 1, rule)] : [],
+  );
+  const end = revisions.drawn < revisions.now ? endLine(state, rule.team) : undefined;
+  return end === undefined ? votes : [...votes, end];
+}
+
+function approvalLine(
+  { statement }: SignedDecision,
+  count: number,
+  rule: { quorum: number; team: string },
+): string {
+  const who = mention(statement.person, rule.team);
+  const of = rule.quorum > 1 ? ` (${count} of ${rule.quorum})` : '';
+  return `Approved by ${who}${of}, ${localTime(statement.at)}.`;
+}
+
+function endLine(state: ProposalState, team: string): string | undefined {
+  switch (state.status) {
+    case 'pending':
+    case 'approved':
+    case 'executing':
+      return undefined;
+    case 'succeeded':
+      return `It ran and succeeded, ${localTime(state.finishedAt)}.`;
+    case 'failed':
+      return `It ran and failed, ${localTime(state.finishedAt)}. The card says what the tool answered.`;
+    case 'unknown':
+      return `Whether it ran is not known, ${localTime(state.finishedAt)}. Somebody has to look in the system that was written to.`;
+    case 'denied':
+      return `Denied by ${mention(state.denial.statement.person, team)}, ${localTime(state.deniedAt)}. It will not run.`;
+    case 'expired':
+      return `Expired, ${localTime(state.expiredAt)}. It will not run.`;
+    case 'withdrawn':
+      return `Withdrawn by the agent, ${localTime(state.withdrawnAt)}. It will not run.`;
+    case 'halted':
+      return state.cause.kind === 'switch'
+        ? `Halted, ${localTime(state.haltedAt)}: ${operatorMention(state.cause.by, team)} switched writes off. It will not run.`
+        : `Halted, ${localTime(state.haltedAt)}: the last check before the start refused it. It will not run.`;
+  }
+}
