@@ -281,7 +281,8 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
     const card = await ana.waitForMessage(CHANNEL, (message) => message.ts === ts);
     sample.slack.faults.deliverTwice();
     expect(await ana.click(card, 'approve')).toEqual({ ok: true });
-    await vi.waitFor(() => expect(seen).toHaveLength(2));
+    await vi.waitFor(() => expect(sample.slack.traffic.calls('chat.update')).toHaveLength(2));
+    expect(seen).toHaveLength(2);
     expect(seen[0]).toEqual(seen[1]);
   });
 
@@ -310,7 +311,9 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
       error: 'channel_not_found',
     });
     expect(seen).toEqual([]);
-    expect(await sample.person('U0GUEST').click(card, 'approve')).toEqual({ ok: true });
+    const guest = sample.person('U0GUEST');
+    expect(await guest.click(card, 'approve')).toEqual({ ok: true });
+    await guest.waitForMessage(CHANNEL, (message) => message.text === 'approved by U0GUEST');
   });
 
   it('says dispatch_failed when no app is there', async () => {
