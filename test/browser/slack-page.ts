@@ -1,15 +1,11 @@
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { type BrowserContext, chromium, type Locator, type Page } from 'playwright-core';
 
-const BROWSERS = [
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/usr/bin/google-chrome-stable',
-  '/usr/local/bin/chromium',
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+const ELSEWHERE = [
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
   '/Applications/Chromium.app/Contents/MacOS/Chromium',
 ];
@@ -44,9 +40,11 @@ export interface Browser {
 
 /** @param url of the local Slack */
 export async function startBrowser(url: string): Promise<Browser> {
-  const executablePath = BROWSERS.find((path) => existsSync(path));
+  const directories = [...(process.env.PATH ?? '').split(delimiter), '/usr/bin', '/usr/local/bin'];
+  const candidates = [...directories.flatMap((at) => NAMES.map((name) => join(at, name))), ...ELSEWHERE];
+  const executablePath = candidates.find((path) => existsSync(path));
   if (executablePath === undefined) {
-    throw new Error(`No Chromium at ${BROWSERS.join(', ')}. On Debian: apt-get install -y chromium`);
+    throw new Error(`No Chromium here (${NAMES.join(', ')}). On Debian: apt-get install -y chromium`);
   }
   const profile = await mkdtemp(join(tmpdir(), 'countersign-browser-'));
   const context = await chromium.launchPersistentContext(profile, {

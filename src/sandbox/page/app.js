@@ -204,10 +204,7 @@ function showEverything(state) {
 /** @param {ClientState} state */
 function closedReason(state) {
   const { channel } = state;
-  if (channel === undefined)
-    return state.open === HOME
-      ? 'This is the app’s Home tab. Messages go to a channel.'
-      : 'No channel is open.';
+  if (channel === undefined) return state.open === HOME ? '' : 'No channel is open.';
   if (channel.isArchived) return 'This channel is archived: it can be read, and nothing more.';
   return channel.members.includes(state.me) ? undefined : `You are not a member of #${channel.name}.`;
 }
@@ -250,6 +247,7 @@ function showHome(state) {
       errors: {},
       act: (action) =>
         failureOf(act('click', { ...state.person, on: { view: home.id }, ...action, state: inputs })),
+      lost: (failure) => scroller.prepend(el('p', { class: 'block-failure', role: 'alert' }, failure)),
     }),
   );
   scroller.replaceChildren(tab);
@@ -343,6 +341,11 @@ function actionsIn(state, open) {
           state: inputs,
         }),
       ),
+    lost: (message, failure) => {
+      const thread = message.threadTs === message.ts ? undefined : message.threadTs;
+      state.note(message.channel, failure, thread);
+      showMessages(state);
+    },
     dismiss: (message) => {
       state.dismiss(message.channel, message.ts);
       showMessages(state);

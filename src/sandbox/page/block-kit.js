@@ -21,6 +21,7 @@ import { plainTextOf, renderText } from './text-object.js';
  * @property {readonly import('../slack/person-interface.ts').SeenUser[]} users for the elements that pick one
  * @property {(action: { actionId: string, blockId?: string, choice?: InputState }) => Promise<string | undefined>} act
  *   resolves to the text of what went wrong
+ * @property {(failure: string) => void} lost told what went wrong where the block is gone by then
  */
 
 /**
@@ -181,9 +182,9 @@ async function press(element, block, place, origin, choice) {
     ...(choice === undefined ? {} : { choice }),
   });
   origin.removeAttribute('aria-busy');
-  if (failure !== undefined) {
-    holder?.append(el('p', { class: 'block-failure', role: 'alert' }, icon('warning'), failure));
-  }
+  if (failure === undefined) return;
+  if (holder === null || !holder.isConnected) return place.lost(failure);
+  holder.append(el('p', { class: 'block-failure', role: 'alert' }, icon('warning'), failure));
 }
 
 /** @param {Json} block @param {BlockPlace} place */

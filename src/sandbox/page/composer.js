@@ -9,7 +9,7 @@ import { escapeSlack } from './mrkdwn.js';
  * @typedef {object} ComposerSettings
  * @property {string} name unique on the page
  * @property {string} placeholder
- * @property {string | undefined} closed why nothing can be written here
+ * @property {string | undefined} closed why nothing can be written here; '' where there is nothing to say of it
  * @property {readonly SeenCommand[]} commands
  * @property {(text: string) => Promise<boolean>} send resolves to whether the text is gone and the box may be emptied
  */
@@ -31,7 +31,8 @@ export class Composer {
   /** @param {ComposerSettings} settings */
   show(settings) {
     if (settings.closed !== undefined) {
-      this.#slot.replaceChildren(el('p', { class: 'composer-closed' }, settings.closed));
+      const reason = el('p', { class: 'composer-closed' }, settings.closed);
+      this.#slot.replaceChildren(...(settings.closed === '' ? [] : [reason]));
       return;
     }
     const hintId = `${settings.name}-commands`;

@@ -14,6 +14,7 @@ import { clock, dateOf, dayKey, dayName, fullTime } from './slack-time.js';
  * @property {import('./mentions.js').Directory} directory
  * @property {readonly import('../slack/person-interface.ts').SeenUser[]} users
  * @property {(message: SeenMessage, action: { actionId: string, blockId?: string, choice?: import('../slack/person-interface.ts').InputState }, state: import('../slack/person-interface.ts').StateValues) => Promise<string | undefined>} click
+ * @property {(message: SeenMessage, failure: string) => void} lost
  * @property {(message: SeenMessage) => void} dismiss
  * @property {(note: Note) => void} dismissNote
  * @property {((message: SeenMessage) => void) | undefined} openThread undefined where the messages already are a thread
@@ -204,6 +205,7 @@ function contentOf(message, actions) {
         state,
         errors: {},
         act: (action) => actions.click(message, action, state),
+        lost: (failure) => actions.lost(message, failure),
       }),
     );
   }

@@ -81,6 +81,7 @@ export class Modal {
         state,
         errors: view.errors,
         act: (action) => this.#actions.click(view, action, state),
+        lost: (failure) => this.#fail(failure),
       }),
     );
     const form = el(
