@@ -1,0 +1,137 @@
+import type { Logger } from 'pino';
+import type { Dispatch } from '../core/execution/dispatch.ts';
+import type { ProposalId } from '../core/proposal/proposal-id.ts';
+import type { ProposalStore } from '../core/proposal/proposal-store.ts';
+
+/** Monotonic, ms. */
+export type MonotonicClock = () => number;
+
+const SWEEP_MS = 1_000;
+const BATCH = 500;
+/** How long what is ready is left to the dispatch that its decision made, before the sweeper wakes it. */
+const READY_FOR_MS = 1_000;
+const WAKE_AGAIN_MAX_MS = 30_000;
+
+/**
+ * Repairs what a crash left: settles what is past its deadline, says `unknown` of calls whose executor is gone, and
+ * wakes what was approved and never started. Every replica sweeps; the store lets one of them win each step, and
+ * waking twice starts nothing twice.
+ */
+export class Sweeper {
+  readonly #store: Pick<ProposalStore, 'due' | 'expire' | 'declareUnknown'>;
+  readonly #dispatch: Pick<Dispatch, 'wake'>;
+  readonly #intervalMs: number;
+  readonly #logger: Logger;
+  readonly #clock: MonotonicClock;
+  /** What is ready, since when this sweeper knows, and when it last woke it. */
+  readonly #ready = new Map<ProposalId, { nextWakeAt: number; pauseMs: number }>();
+  #timer: NodeJS.Timeout | undefined;
+  #sweeping: Promise<unknown> | undefined;
+  #stopped = true;
+  #reachable = true;
+
+  constructor(parts: {
+    store: Pick<ProposalStore, 'due' | 'expire' | 'declareUnknown'>;
+    dispatch: Pick<Dispatch, 'wake'>;
+    logger: Logger;
+    intervalMs?: number;
+    clock?: MonotonicClock;
+  }) {
+    this.#store = parts.store;
+    this.#dispatch = parts.dispatch;
+    this.#logger = parts.logger;
+    this.#intervalMs = parts.intervalMs ?? SWEEP_MS;
+    this.#clock = parts.clock ?? (() => performance.now());
+  }
+
+  start(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#next();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#sweeping;
+  }
+
+  /** One sweep; `start` does one every `intervalMs`. What fails is left for the next one. */
+  async sweep(): Promise<{ expired: number; declaredUnknown: number; woken: number }> {
+    const due = await this.#store.due(BATCH);
+    const expired = await this.#each(
+      due.expired,
+      'expire',
+      async (id) => (await this.#store.expire(id)) === 'settled',
+    );
+    const declaredUnknown = await this.#each(due.lapsed, 'declare unknown', async (id) => {
+      const settled = await this.#store.declareUnknown(
+        id,
+        'the executor stopped answering while the call ran',
+      );
+      if (settled === 'settled')
+        this.#logger.error({ proposal: id }, 'an executor died during a call: unknown');
+      return settled === 'settled';
+    });
+    const woken = await this.#each(this.#toWake(due.ready), 'wake', async (id) => {
+      await this.#dispatch.wake(id);
+      return true;
+    });
+    return { expired, declaredUnknown, woken };
+  }
+
+  /** A worker may be on it already, or held up: the pause doubles, so that it is not hammered. */
+  #toWake(ready: readonly ProposalId[]): ProposalId[] {
+    const now = this.#clock();
+    const stillReady = new Set(ready);
+    for (const id of this.#ready.keys()) if (!stillReady.has(id)) this.#ready.delete(id);
+    return ready.filter((id) => {
+      const known = this.#ready.get(id);
+      if (known === undefined) {
+        this.#ready.set(id, { nextWakeAt: now + READY_FOR_MS, pauseMs: READY_FOR_MS });
+        return false;
+      }
+      if (now < known.nextWakeAt) return false;
+      const pauseMs = Math.min(known.pauseMs * 2, WAKE_AGAIN_MAX_MS);
+      this.#ready.set(id, { nextWakeAt: now + pauseMs, pauseMs });
+      return true;
+    });
+  }
+
+  /** One that fails must not keep the others waiting. */
+  async #each(
+    ids: readonly ProposalId[],
+    what: string,
+    act: (id: ProposalId) => Promise<boolean>,
+  ): Promise<number> {
+    let done = 0;
+    for (const id of ids) {
+      try {
+        if (await act(id)) done += 1;
+      } catch (error) {
+        this.#logger.warn({ proposal: id, err: error }, `sweeper: could not ${what}; tries again`);
+      }
+    }
+    return done;
+  }
+
+  #next(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => {
+      this.#sweeping = this.#sweepSafely().finally(() => this.#next());
+    }, this.#intervalMs);
+  }
+
+  async #sweepSafely(): Promise<void> {
+    try {
+      await this.sweep();
+      if (!this.#reachable) this.#logger.info('sweeper: the store answers again');
+      this.#reachable = true;
+    } catch (error) {
+      // Once an outage, not once a second.
+      if (this.#reachable)
+        this.#logger.warn({ err: error }, 'sweeper: the store does not answer; keeps trying');
+      this.#reachable = false;
+    }
+  }
+}
