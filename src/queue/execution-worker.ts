@@ -1,0 +1,180 @@
+import { DelayedError, type Job, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
+import type { Dispatch } from '../core/execution/dispatch.ts';
+import type { ProposalId } from '../core/proposal/proposal-id.ts';
+import { before } from './before.ts';
+import { type Attempt, Execution, type ExecutionParts } from './execution.ts';
+import {
+  JobData,
+  type JobResult,
+  KEEP_FINISHED,
+  QUEUE_NAME,
+  type QueueConnection,
+  queuePrefix,
+} from './proposal-queue.ts';
+
+export interface ExecutionWorkerParts extends ExecutionParts {
+  readonly dispatch: Pick<Dispatch, 'wake'>;
+  /** Where the queues are. The worker makes connections of its own like it, and leaves it open. */
+  readonly connection: QueueConnection;
+  readonly shards: number;
+  /** How many calls run at once, for each shard. */
+  readonly concurrency?: number;
+}
+
+const CONCURRENCY = 8;
+const GRACE_MS = 20_000;
+/** After the grace, for calls that were told to stop to say what they did. */
+const LAST_WORDS_MS = 2_000;
+/** A fault that is not the proposal's: Redis is away, or a bug. The proposal's own deadlines bound how often. */
+const FAULT_PAUSE_MS = 2_000;
+/** A job whose worker died is taken up again after at most twice this. */
+const JOB_LOCK_MS = 10_000;
+
+type ProposalWorker = Worker<unknown, JobResult>;
+type ProposalJob = Job<unknown, JobResult>;
+
+/**
+ * One BullMQ worker a shard. A job is a reason to look at a proposal: BullMQ may deliver it twice, late, stalled or
+ * made up, and `Execution` starts each call once all the same.
+ */
+export class ExecutionWorker {
+  readonly #parts: ExecutionWorkerParts;
+  readonly #execution: Execution;
+  readonly #inHand = new Set<Promise<JobResult>>();
+  #connection: Redis | undefined;
+  #workers: ProposalWorker[] = [];
+  #stopping = false;
+
+  constructor(parts: ExecutionWorkerParts) {
+    this.#parts = parts;
+    this.#execution = new Execution(parts);
+  }
+
+  start(): void {
+    if (this.#connection !== undefined) return;
+    const { shards, concurrency = CONCURRENCY } = this.#parts;
+    const connection = patient(this.#parts.connection);
+    connection.on('error', (error) => this.#connectionFault(error));
+    this.#connection = connection;
+    this.#workers = Array.from({ length: shards }, (_, shard) => {
+      const worker: ProposalWorker = new Worker(QUEUE_NAME, (job, token) => this.#take(job, token), {
+        connection,
+        prefix: queuePrefix(shard),
+        concurrency,
+        lockDuration: JOB_LOCK_MS,
+        stalledInterval: JOB_LOCK_MS,
+        // A job may stall as often as it likes: whether its call runs again is not BullMQ's to say.
+        maxStalledCount: Number.MAX_SAFE_INTEGER,
+        removeOnComplete: KEEP_FINISHED,
+        removeOnFail: KEEP_FINISHED,
+        runRetryDelay: FAULT_PAUSE_MS,
+      });
+      worker.on('error', (error) => this.#connectionFault(error));
+      worker.on('failed', (job, error) =>
+        this.#parts.logger.warn({ job: job?.id, err: error }, 'a job that is none of ours was refused'),
+      );
+      return worker;
+    });
+  }
+
+  /** Resolves once every worker listens. */
+  async ready(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.waitUntilReady()));
+  }
+
+  /**
+   * Takes no more jobs and lets the running calls end; past the grace they are told to stop. Resolves with what was
+   * left, in words: such a call is settled as `unknown` when its lease lapses.
+   */
+  async stop({ graceMs = GRACE_MS }: { graceMs?: number } = {}): Promise<readonly string[]> {
+    if (this.#connection === undefined) return [];
+    this.#stopping = true;
+    await Promise.all(this.#workers.map((worker) => worker.pause(true)));
+    if (!(await this.#emptyHanded(graceMs))) {
+      this.#execution.abortRunning('the executor is stopping');
+      await this.#emptyHanded(LAST_WORDS_MS);
+    }
+    const left = this.#execution.running.map(
+      (id) => `${id} was still running; it will be settled as unknown`,
+    );
+    await Promise.all(this.#workers.map((worker) => closed(worker, this.#inHand.size > 0)));
+    this.#connection.disconnect();
+    this.#connection = undefined;
+    return left;
+  }
+
+  #take(job: ProposalJob, token: string | undefined): Promise<JobResult> {
+    const taken = this.#process(job, token);
+    this.#inHand.add(taken);
+    const drop = () => this.#inHand.delete(taken);
+    taken.then(drop, drop);
+    return taken;
+  }
+
+  async #process(job: ProposalJob, token: string | undefined): Promise<JobResult> {
+    const { id } = JobData.parse(job.data);
+    const attempt = await this.#attempt(id);
+    if (attempt.next === 'done') {
+      const { status, outcome } = attempt;
+      return outcome === undefined ? { status } : { status, outcome };
+    }
+    await job.moveToDelayed(Date.now() + attempt.inMs, token);
+    if (attempt.status === 'pending') await this.#decidedMeanwhile(id);
+    throw new DelayedError();
+  }
+
+  async #attempt(id: ProposalId): Promise<Attempt> {
+    if (this.#stopping) return { next: 'again', status: 'approved', inMs: 0 };
+    try {
+      return await this.#execution.attempt(id);
+    } catch (error) {
+      this.#parts.logger.error({ proposal: id, err: error }, 'an attempt broke off; looks again');
+      return { next: 'again', status: 'approved', inMs: FAULT_PAUSE_MS };
+    }
+  }
+
+  /** A decision that came after our look found the job active, so could not promote it; now it sleeps. */
+  async #decidedMeanwhile(id: ProposalId): Promise<void> {
+    const { store, dispatch, logger } = this.#parts;
+    try {
+      const record = await store.read(id);
+      if (record?.state.status === 'approved') await dispatch.wake(id);
+    } catch (error) {
+      logger.warn({ proposal: id, err: error }, 'could not look again; the sweeper will');
+    }
+  }
+
+  async #emptyHanded(withinMs: number): Promise<boolean> {
+    try {
+      await before(withinMs, Promise.allSettled(this.#inHand));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #connectionFault(error: Error): void {
+    if (!this.#stopping) this.#parts.logger.debug({ err: error }, 'queue connection');
+  }
+}
+
+/** With Redis away, BullMQ would wait for it to come back before it lets go. */
+async function closed(worker: ProposalWorker, force: boolean): Promise<void> {
+  try {
+    await before(LAST_WORDS_MS, worker.close(force));
+  } catch {
+    await worker.disconnect();
+  }
+}
+
+/** A worker blocks while it waits for jobs, and outlives Redis's absence: no time limit, and nothing given up. */
+function patient(connection: Redis): Redis {
+  const { commandTimeout: _limit, replyMapping: _mapping, ...options } = connection.options;
+  return new Redis({
+    ...options,
+    maxRetriesPerRequest: null,
+    enableOfflineQueue: true,
+    autoResendUnfulfilledCommands: true,
+  });
+}
