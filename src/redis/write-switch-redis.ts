@@ -43,6 +43,9 @@ interface OffInFlight {
   readonly epoch: number;
   /** By shard: the epoch that it confirmed. */
   readonly confirmed: Map<number, number>;
+  tried: boolean;
+  /** Somebody turned this very scope on again since: it is not ours any more. */
+  superseded: boolean;
 }
 
 export class WriteSwitchRedis implements WriteSwitch {
@@ -52,21 +55,26 @@ export class WriteSwitchRedis implements WriteSwitch {
   readonly #scripts: Scripts;
   readonly #epochs = new EpochMemory();
   readonly #stopped = new AbortController();
+  readonly #onConfirmed: (entry: OffEntry, answer: OffAnswer) => void;
   readonly #unconfirmed = new Map<OffInFlight, Promise<void>>();
 
-  /** @param startDeadlineMs D: how long an executor may take from asking for admission to the start. */
   constructor({
     redis,
     shards,
     startDeadlineMs = START_DEADLINE_MS,
+    onConfirmed = () => {},
   }: {
     redis: Redis;
     shards: number;
+    /** D: how long an executor may take from asking for admission to the start. */
     startDeadlineMs?: number;
+    /** An `off` that was answered as not confirmed is confirmed now. Must not throw. */
+    onConfirmed?: (entry: OffEntry, answer: OffAnswer) => void;
   }) {
     this.#redis = redis;
     this.#shards = shards;
     this.#startDeadlineMs = startDeadlineMs;
+    this.#onConfirmed = onConfirmed;
     this.#scripts = new Scripts(redis);
   }
 
@@ -113,24 +121,12 @@ export class WriteSwitchRedis implements WriteSwitch {
   }
 
   async off(flip: Flip): Promise<OffAnswer> {
-    const inFlight = await this.#beginOff(flip);
-    await this.#confirm(inFlight);
-    // Whoever was admitted just before the flip starts within D of asking, or not at all. Only then is it true that
-    // nothing starts; meanwhile there is time to halt.
-    const flipped = performance.now();
-    const { halted, executing } = await this.#halt(inFlight);
-    await sleepUntil(flipped + this.#startDeadlineMs);
-    const confirmed = inFlight.confirmed.size === this.#shards;
-    if (!confirmed) this.#keepTrying(inFlight);
-    return {
-      confirmed,
-      shards: this.#shards,
-      confirmedShards: inFlight.confirmed.size,
-      epoch: Math.max(inFlight.epoch, ...inFlight.confirmed.values()),
-      since: inFlight.entry.since,
-      halted,
-      executing,
-    };
+    const answers = await this.#everyAnswer((shard) => this.#shardStatus(shard, undefined)).catch(() => []);
+    const inFlight = this.#newOff(flip, answers);
+    // With nobody there, the operator hears that at once, and not after a second time-out.
+    const answer = answers.length > 0 ? await this.#carryOut(inFlight) : this.#answerOf(inFlight, [], []);
+    if (!answer.confirmed) this.#keepTrying(inFlight);
+    return answer;
   }
 
   async on(flip: {
@@ -215,12 +211,9 @@ export class WriteSwitchRedis implements WriteSwitch {
     await Promise.allSettled([...this.#unconfirmed.values()]);
   }
 
-  async #beginOff(flip: Flip): Promise<OffInFlight> {
-    // Off must be heard also where nothing can be read: then with an epoch and a time of our own. Every shard goes
-    // above whatever it has.
-    const answers = await this.#everyAnswer((shard) => this.#shardStatus(shard, undefined)).catch(() => []);
+  /** Also where nothing could be read: then with a time of our own. Every shard goes above the epoch that it has. */
+  #newOff(flip: Flip, answers: readonly ShardStatus[]): OffInFlight {
     const since = answers.length > 0 ? Math.max(...answers.map((answer) => answer.now)) : Date.now();
-    const epoch = this.#epochAfter(Math.max(0, ...answers.map((answer) => answer.epoch)), since);
     const entry: OffEntry = {
       scope: flip.scope,
       by: flip.by,
@@ -228,52 +221,94 @@ export class WriteSwitchRedis implements WriteSwitch {
       since,
       until: flip.forMs === undefined ? undefined : since + flip.forMs,
     };
-    return { id: randomUUID(), entry, epoch, confirmed: new Map() };
+    const epoch = this.#epochAfter(Math.max(0, ...answers.map((answer) => answer.epoch)), since);
+    return { id: randomUUID(), entry, epoch, confirmed: new Map(), tried: false, superseded: false };
   }
 
-  /** @returns false where somebody turned this very scope on again since: then it is not ours any more. */
-  async #confirm(flip: OffInFlight): Promise<boolean> {
+  /** One attempt at all shards. */
+  async #carryOut(flip: OffInFlight): Promise<OffAnswer> {
+    await this.#flipAll(flip);
+    // Whoever was admitted just before the flip starts within D of asking, or not at all. Only then is it true that
+    // nothing starts; meanwhile there is time to halt.
+    const flipped = performance.now();
+    const { halted, executing } = await this.#halt(flip);
+    await sleepUntil(flipped + this.#startDeadlineMs);
+    return this.#answerOf(flip, halted, executing);
+  }
+
+  #answerOf(flip: OffInFlight, halted: readonly ProposalId[], executing: readonly ProposalId[]): OffAnswer {
+    return {
+      confirmed: flip.confirmed.size === this.#shards,
+      shards: this.#shards,
+      confirmedShards: flip.confirmed.size,
+      epoch: Math.max(flip.epoch, ...flip.confirmed.values()),
+      since: flip.entry.since,
+      halted,
+      executing,
+    };
+  }
+
+  async #flipAll(flip: OffInFlight): Promise<void> {
     const key = scopeKey(flip.entry.scope);
     const { by, why = '', since } = flip.entry;
-    const words = await Promise.allSettled(
-      // Also those that confirmed: that is how we hear that it was superseded.
-      this.#allShards().map(async (shard) => {
-        const detail = { ...flip.entry, scope: key, epoch: flip.epoch };
-        const flipped = this.#scripts.run('switchOff', {
-          shard,
-          ask: {
-            scope: key,
-            epoch: flip.epoch,
-            flip: flip.id,
-            tenant: this.#auditTenant(flip.entry.scope, shard),
-          },
-          texts: [textOfOffEntry(flip.entry), by, why, String(since), JSON.stringify(detail)],
-        });
-        const [word, epoch] = FlipReply.parse(await flipped);
-        this.#epochs.remember(shard, Number(epoch));
-        if (word === 'off' && (await this.#replicasHoldIt())) flip.confirmed.set(shard, Number(epoch));
-        return word;
-      }),
+    const texts = [
+      textOfOffEntry(flip.entry),
+      by,
+      why,
+      String(since),
+      JSON.stringify({ ...flip.entry, scope: key, epoch: flip.epoch }),
+    ];
+    const ask = { scope: key, epoch: flip.epoch, flip: flip.id, retry: flip.tried };
+    flip.tried = true;
+    const flipped = new Map<number, number>();
+    const held = await this.#heldByReplicas(() =>
+      Promise.allSettled(
+        // Also those that confirmed before: that is how we hear that it was superseded.
+        this.#allShards().map(async (shard) => {
+          const tenant = this.#auditTenant(flip.entry.scope, shard);
+          const reply = await this.#scripts.run('switchOff', { shard, ask: { ...ask, tenant }, texts });
+          const [word, epoch] = FlipReply.parse(reply);
+          this.#epochs.remember(shard, Number(epoch));
+          if (word === 'off') flipped.set(shard, Number(epoch));
+          if (word === 'superseded') flip.superseded = true;
+        }),
+      ),
     );
-    return !words.some((result) => result.status === 'fulfilled' && result.value === 'superseded');
+    if (held) for (const [shard, epoch] of flipped) flip.confirmed.set(shard, epoch);
   }
 
-  /** A replica that takes over must know. WAIT speaks of what this connection wrote, which the flip is. */
-  async #replicasHoldIt(): Promise<boolean> {
-    const info = infoFields(await answerOf(this.#redis, () => this.#redis.info('replication')));
-    const replicas = Number(info.get('connected_slaves') ?? 0);
-    if (replicas === 0) return true;
-    const held = await answerOf(this.#redis, () => this.#redis.wait(replicas, REPLICA_TIMEOUT_MS));
-    return held >= replicas;
+  /**
+   * A replica that takes over must know. WAIT speaks of what this very connection wrote: on a new one it would answer
+   * at once, about nothing.
+   */
+  async #heldByReplicas(write: () => Promise<unknown>): Promise<boolean> {
+    let broken = false;
+    const onClose = () => {
+      broken = true;
+    };
+    this.#redis.once('close', onClose);
+    try {
+      await write();
+      const info = infoFields(await answerOf(this.#redis, () => this.#redis.info('replication')));
+      const replicas = Number(info.get('connected_slaves') ?? 0);
+      if (replicas === 0) return true;
+      const held = await answerOf(this.#redis, () => this.#redis.wait(replicas, REPLICA_TIMEOUT_MS));
+      return held >= replicas && !broken;
+    } catch {
+      return false;
+    } finally {
+      this.#redis.off('close', onClose);
+    }
   }
 
   #keepTrying(flip: OffInFlight): void {
     const trying = async () => {
-      while (!this.#stopped.signal.aborted && flip.confirmed.size < this.#shards) {
+      for (;;) {
         await sleep(RETRY_MS, undefined, { signal: this.#stopped.signal }).catch(() => {});
         if (this.#stopped.signal.aborted) return;
-        if (!(await this.#confirm(flip))) return;
-        await this.#halt(flip);
+        const answer = await this.#carryOut(flip);
+        if (flip.superseded) return;
+        if (answer.confirmed) return this.#onConfirmed(flip.entry, answer);
       }
     };
     this.#unconfirmed.set(

@@ -1,4 +1,4 @@
--- ask: scope, epoch, flip, tenant. ARGV: ask, the entry, who, why, since, detail of the audit entry.
+-- ask: scope, epoch, flip, retry, tenant. ARGV: ask, the entry, who, why, since, detail of the audit entry.
 -- The one script that writes first and records then: stopping must work also where recording does not. What cannot be
 -- recorded fails after that, so that the operator is not told that all is well.
 if redis.call('TYPE', SWITCH).ok ~= 'hash' then redis.call('DEL', SWITCH) end
@@ -8,9 +8,17 @@ local scope = ask.scope
 local again = redis.call('HGET', SWITCH, 'flip:' .. scope) == ask.flip
 if again and not redis.call('HGET', SWITCH, 'off:' .. scope) then return { 'superseded', tostring(epoch_now()), now } end
 
+-- Another flip of this scope came after: it is off, and at an epoch that kills what ours had to kill. Flipping again
+-- would make the two take turns for as long as some other shard is away.
+local last = tonumber(redis.call('HGET', SWITCH, 'last:' .. scope) or '')
+if not again and ask.retry and last and last >= ask.epoch and redis.call('HGET', SWITCH, 'off:' .. scope) then
+  redis.call('HSET', SWITCH, 'last:' .. scope, last)
+  return { 'off', tostring(last), now }
+end
+
 local epoch
 if again then
-  epoch = tonumber(redis.call('HGET', SWITCH, 'last:' .. scope) or '') or epoch_now()
+  epoch = last or epoch_now()
   -- A write, so that there is something for WAIT to wait for.
   redis.call('HSET', SWITCH, 'flip:' .. scope, ask.flip)
 else

@@ -1,0 +1,374 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { scopeKeysCovering } from '../../src/core/switch/scope.ts';
+import type { OffAnswer, OffEntry } from '../../src/core/switch/write-switch.ts';
+import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
+import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
+import { proposalKey } from '../../src/redis/keys.ts';
+import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
+import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/sandbox/embedded-redis.ts';
+import {
+  approved,
+  armed,
+  askFor,
+  freshTerms,
+  OPERATOR,
+  proposed,
+  ROOMY,
+  type Stores,
+} from '../contracts/proposal-store.contract.ts';
+import { writeSwitchContract } from '../contracts/write-switch.contract.ts';
+import { redisForTests } from '../redis-for-tests.ts';
+import { testContext } from '../sealed-terms.ts';
+
+const TOOL = 'ticket.close';
+const port = await freePort();
+const redis = redisForTests({
+  extraArgs: ['--port', String(port), '--bind', '127.0.0.1', '--repl-diskless-sync-delay', '0'],
+});
+
+const switches: WriteSwitchRedis[] = [];
+const confirmations: [OffEntry, OffAnswer][] = [];
+afterEach(async () => {
+  await Promise.all(switches.splice(0).map((writeSwitch) => writeSwitch.stop()));
+  confirmations.length = 0;
+});
+
+function storesOn(shards: number, client = redis.client): Stores & { writeSwitch: WriteSwitchRedis } {
+  const connections = { redis: client, subscriber: redis.client, shards };
+  const writeSwitch = new WriteSwitchRedis({
+    ...connections,
+    startDeadlineMs: 5,
+    onConfirmed: (entry, answer) => confirmations.push([entry, answer]),
+  });
+  switches.push(writeSwitch);
+  return {
+    shards,
+    store: new ProposalStoreRedis(connections),
+    outbox: new CardOutboxRedis(connections),
+    writeSwitch,
+    audit: new AuditLogRedis(connections),
+  };
+}
+
+describe('on one shard', () => writeSwitchContract(async () => storesOn(1)));
+describe('on four shards', () => writeSwitchContract(async () => storesOn(4)));
+
+describe('when Redis is not what it was', () => {
+  const stateOf = async ({ writeSwitch }: Stores) => (await writeSwitch.read(testContext(), TOOL)).writes;
+  const nothingStarts = async (stores: Stores) => {
+    const ready = await approved(stores);
+    return async (why: string) => {
+      expect(await stateOf(stores)).toEqual({ state: 'closed', why });
+      expect((await stores.store.create(await freshTerms(stores), ROOMY)).created).toBe('writes_off');
+      expect(await stores.store.admit(askFor(ready))).toMatchObject({ ok: false, refusal: 'writes_off' });
+      expect((await stores.store.read(ready.terms.id))?.state.status).toBe('approved');
+    };
+  };
+
+  it.each<[string, string, () => Promise<unknown>]>([
+    ['its permit is gone', 'permit_lapsed', () => redis.client.del('{s0}:armed')],
+    ['its permit is of another epoch', 'unreadable', () => redis.client.set('{s0}:armed', '1')],
+    ['its permit is garbage', 'unreadable', () => redis.client.set('{s0}:armed', 'on')],
+    [
+      'its permit is of another kind',
+      'unreadable',
+      async () => {
+        await redis.client.del('{s0}:armed');
+        await redis.client.rpush('{s0}:armed', 'x');
+      },
+    ],
+    ['its state is garbage', 'unreadable', () => redis.client.hset('{s0}:switch', 'state', 'ON')],
+    ['its state is gone', 'never_armed', () => redis.client.hdel('{s0}:switch', 'state')],
+    ['its epoch is gone', 'unreadable', () => redis.client.hdel('{s0}:switch', 'epoch')],
+    ['its epoch is garbage', 'unreadable', () => redis.client.hset('{s0}:switch', 'epoch', '1e99')],
+    ['its epoch is negative', 'unreadable', () => redis.client.hset('{s0}:switch', 'epoch', '-1')],
+  ])('[switch:fails-closed] is closed where %s', async (_, why, harm) => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const check = await nothingStarts(stores);
+    await harm();
+    await check(why);
+  });
+
+  it('[switch:fails-closed] is closed where the whole switch is of another kind, and an operator can mend it', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    await redis.client.del('{s0}:switch');
+    await redis.client.set('{s0}:switch', 'on');
+    expect(await stateOf(stores)).toMatchObject({ state: 'closed' });
+    expect(await stores.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 0, failed: 1 });
+    expect((await stores.writeSwitch.off({ scope: {}, by: OPERATOR })).confirmed).toBe(true);
+    await armed(stores);
+    expect(await stateOf(stores)).toEqual({ state: 'on' });
+  });
+
+  it('[switch:fails-closed] a garbage entry for a scope stops that scope', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    await redis.client.hset('{s0}:switch', 'off:tenant=acme', 'garbage');
+    expect(await stateOf(stores)).toEqual({ state: 'closed', why: 'unreadable' });
+    expect(await stores.store.create(await freshTerms(stores), ROOMY)).toEqual({
+      created: 'writes_off',
+      entry: undefined,
+    });
+  });
+
+  it('[switch:fails-closed] a flushed Redis is closed, nothing renews it, and the next epoch is above all before', async () => {
+    const stores = storesOn(4);
+    await armed(stores);
+    const { epoch } = await stores.writeSwitch.status();
+    await redis.flush();
+    const others = storesOn(4);
+    expect(await stateOf(others)).toEqual({ state: 'closed', why: 'never_armed' });
+    expect(await others.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 4, failed: 0 });
+    expect(await stateOf(stores)).toMatchObject({ state: 'closed' });
+    await armed(others);
+    expect((await others.writeSwitch.status()).epoch).toBeGreaterThan(epoch);
+    expect(await stateOf(stores)).toEqual({ state: 'on' });
+  });
+
+  it('[switch:fails-closed] a Redis that lost the last flip is not believed by whoever saw it', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const ready = await approved(stores);
+    const [before, proposal] = [
+      await redis.client.dumpBuffer('{s0}:switch'),
+      await redis.client.dumpBuffer(proposalKey(ready.terms.id)),
+    ];
+    const executor = storesOn(1);
+    await stores.writeSwitch.off({ scope: {}, by: OPERATOR, why: 'incident' });
+    await executor.store.create(await freshTerms(executor), ROOMY);
+    if (!before || !proposal) throw new Error('no dump');
+    await redis.client.restore('{s0}:switch', '0', before, 'REPLACE');
+    await redis.client.restore(proposalKey(ready.terms.id), '0', proposal, 'REPLACE');
+
+    expect(await stores.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 0, failed: 1 });
+    expect(await stateOf(stores)).toEqual({ state: 'closed', why: 'unreadable' });
+    expect(await executor.store.admit(askFor(ready))).toMatchObject({ ok: false, refusal: 'writes_off' });
+    await armed(stores);
+    expect(await stateOf(stores)).toEqual({ state: 'on' });
+  });
+
+  it('an executor that was admitted at a later epoch refuses an earlier one', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const old = await approved(stores);
+    const before = await redis.client.dumpBuffer('{s0}:switch');
+    await stores.writeSwitch.off({
+      scope: { tenant: testContext({ tenant: 'globex' }).tenant },
+      by: OPERATOR,
+    });
+    expect((await stores.store.admit(askFor(await approved(stores)))).ok).toBe(true);
+    const { epoch } = await stores.writeSwitch.status();
+    if (!before) throw new Error('no dump');
+    await redis.client.restore('{s0}:switch', '0', before, 'REPLACE');
+    await redis.client.set(
+      '{s0}:armed',
+      String((await redis.client.hget('{s0}:switch', 'epoch')) ?? ''),
+      'PX',
+      5_000,
+    );
+    expect(Number(await redis.client.get('{s0}:armed'))).toBeLessThan(epoch);
+    expect(await stores.store.admit(askFor(old))).toMatchObject({ ok: false, refusal: 'writes_off' });
+    // One that never heard of it cannot know.
+    expect((await storesOn(1).store.admit(askFor(old))).ok).toBe(true);
+  });
+
+  it('[switch:dead-man] with nobody left to renew it, the permit ends by itself, and comes back with whoever renews', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const life = await redis.client.pttl('{s0}:armed');
+    expect(life).toBeGreaterThan(0);
+    expect(life).toBeLessThanOrEqual(5_000);
+    const check = await nothingStarts(stores);
+    // What the rest of its life would do, without waiting for it.
+    await redis.client.pexpire('{s0}:armed', 1);
+    await expect.poll(() => redis.client.exists('{s0}:armed')).toBe(0);
+    await check('permit_lapsed');
+    expect((await stores.writeSwitch.status()).state).toBe('closed');
+    await stores.writeSwitch.renewPermits();
+    expect(await stateOf(stores)).toEqual({ state: 'on' });
+    expect(await redis.client.pttl('{s0}:armed')).toBeGreaterThan(4_000);
+  });
+
+  it('a flip of one scope does not lengthen the life of the permit', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    await redis.client.pexpire('{s0}:armed', 1_000);
+    await stores.writeSwitch.off({ scope: { tenant: testContext().tenant }, by: OPERATOR });
+    expect(await redis.client.pttl('{s0}:armed')).toBeLessThanOrEqual(1_000);
+    expect(await stores.writeSwitch.read(testContext({ tenant: 'globex' }), TOOL)).toMatchObject({
+      writes: { state: 'on' },
+    });
+  });
+
+  it('names the same scopes in Lua as the core does', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const context = testContext({ agent: 'a.b-c_d', environment: 'staging-2' });
+    for (const key of scopeKeysCovering(context, TOOL)) {
+      await redis.client.hset('{s0}:switch', `off:${key}`, 'x');
+      expect((await stores.writeSwitch.read(context, TOOL)).writes).toEqual({
+        state: 'closed',
+        why: 'unreadable',
+      });
+      await redis.client.hdel('{s0}:switch', `off:${key}`);
+    }
+    expect((await stores.writeSwitch.read(context, TOOL)).writes).toEqual({ state: 'on' });
+  });
+});
+
+describe('an off that is not confirmed', () => {
+  it('stops what it reaches, says so, and goes on until every shard confirms', async () => {
+    const stores = storesOn(4);
+    await armed(stores);
+    await redis.client.rename('{s2}:audit', 'aside');
+    await redis.client.set('{s2}:audit', 'garbage');
+    const answer = await stores.writeSwitch.off({ scope: {}, by: OPERATOR, why: 'incident' });
+    expect(answer).toMatchObject({ confirmed: false, confirmedShards: 3, shards: 4 });
+    // Stopping does not wait for recording.
+    expect(await redis.client.exists('{s2}:armed')).toBe(0);
+    await redis.client.rename('aside', '{s2}:audit');
+    await expect.poll(() => confirmations.length, { timeout: 5_000 }).toBe(1);
+    expect(confirmations[0]).toMatchObject([
+      { by: OPERATOR, why: 'incident' },
+      { confirmed: true, confirmedShards: 4 },
+    ]);
+    const flips = (await stores.audit.read({ limit: 100 })).filter(({ kind }) => kind === 'switch.off');
+    expect(flips).toHaveLength(4);
+  });
+
+  it('is heard also where Redis is gone when it is typed, and is done when Redis is back', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    await redis.server.stop();
+    const begun = performance.now();
+    try {
+      expect(await stores.writeSwitch.off({ scope: {}, by: OPERATOR })).toMatchObject({
+        confirmed: false,
+        confirmedShards: 0,
+      });
+      expect(performance.now() - begun).toBeLessThan(3_000);
+    } finally {
+      await redis.server.restart();
+    }
+    await expect.poll(() => confirmations.length, { timeout: 20_000 }).toBe(1);
+    expect(await stores.writeSwitch.read(testContext(), TOOL)).toMatchObject({ writes: { state: 'off' } });
+  });
+
+  it('gives way to an operator who turned it on since', async () => {
+    const stores = storesOn(4);
+    await armed(stores);
+    await redis.client.rename('{s2}:audit', 'aside');
+    await redis.client.set('{s2}:audit', 'garbage');
+    await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
+    await redis.client.rename('aside', '{s2}:audit');
+    await armed(storesOn(4));
+    await stores.writeSwitch.stop();
+    expect(confirmations).toEqual([]);
+    expect((await stores.writeSwitch.status()).state).toBe('on');
+  });
+
+  it('two of them do not take turns', async () => {
+    const [one, two] = [storesOn(4), storesOn(4)];
+    await armed(one);
+    await redis.client.rename('{s2}:audit', 'aside');
+    await redis.client.set('{s2}:audit', 'garbage');
+    await one.writeSwitch.off({ scope: {}, by: 'cli:one' });
+    await two.writeSwitch.off({ scope: {}, by: 'cli:two' });
+    const { epoch } = await two.writeSwitch.status();
+    await redis.client.rename('aside', '{s2}:audit');
+    await expect.poll(() => confirmations.length, { timeout: 5_000 }).toBe(2);
+    expect((await two.writeSwitch.status()).epoch).toBeLessThanOrEqual(epoch + 1);
+  });
+
+  it('leaves halting that a crash cut short to whoever renews permits', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const ready = await approved(stores);
+    const key = proposalKey(ready.terms.id);
+    const [proposal, index] = [
+      await redis.client.dumpBuffer(key),
+      await redis.client.dumpBuffer('{s0}:ready'),
+    ];
+    if (!proposal || !index) throw new Error('no dump');
+    const { epoch } = await stores.writeSwitch.off({ scope: {}, by: OPERATOR, why: 'incident' });
+    expect(await redis.client.exists('{s0}:halting')).toBe(0);
+    // As it would stand had the process died between the flip and the halting, a while ago.
+    await redis.client.restore(key, '0', proposal, 'REPLACE');
+    await redis.client.restore('{s0}:ready', '0', index, 'REPLACE');
+    await redis.client.hset('{s0}:halting', '*', `${epoch} ${(await stores.store.now()) - 10_000}`);
+    await storesOn(1).writeSwitch.renewPermits();
+    expect((await stores.store.read(ready.terms.id))?.state).toMatchObject({
+      status: 'halted',
+      cause: { by: OPERATOR, why: 'incident' },
+    });
+    expect(await redis.client.exists('{s0}:halting')).toBe(0);
+  });
+
+  it('does not halt what was sealed after it came back on', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const { epoch } = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
+    await armed(stores);
+    const fresh = await proposed(stores);
+    await redis.client.hset('{s0}:halting', '*', `${epoch} 1`);
+    await stores.writeSwitch.renewPermits();
+    expect((await stores.store.read(fresh.terms.id))?.state.status).toBe('pending');
+  });
+});
+
+describe('with a replica', () => {
+  let directory = '';
+  let replica: EmbeddedRedis;
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'cs-test-replica-'));
+    replica = await startEmbeddedRedis({
+      directory,
+      appendOnly: 'everysec',
+      extraArgs: ['--replicaof', '127.0.0.1', String(port)],
+    });
+  });
+  afterAll(async () => {
+    await replica.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('is confirmed only once the replica holds it', async () => {
+    const reader = new Redis(replica.connectionOptions);
+    onTestFinished(() => reader.disconnect());
+    const inSync = async () => (await reader.info('replication')).includes('master_link_status:up');
+    await expect.poll(inSync, { timeout: 20_000, interval: 200 }).toBe(true);
+    const stores = storesOn(1);
+    await armed(stores);
+    expect(await stores.writeSwitch.off({ scope: {}, by: OPERATOR })).toMatchObject({ confirmed: true });
+    expect(await reader.hget('{s0}:switch', 'state')).toBe('off');
+
+    await armed(stores);
+    process.kill(replica.pid, 'SIGSTOP');
+    try {
+      expect(await stores.writeSwitch.off({ scope: {}, by: OPERATOR })).toMatchObject({
+        confirmed: false,
+        confirmedShards: 0,
+      });
+    } finally {
+      process.kill(replica.pid, 'SIGCONT');
+    }
+    await expect.poll(() => confirmations.length, { timeout: 10_000 }).toBe(1);
+  });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
