@@ -9,7 +9,7 @@ import type { ToolDefinition, ToolRun } from '../../src/core/tool/tool.ts';
 import { Execution, type ExecutionParts } from '../../src/queue/execution.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { RunningParts, SECRET, TOKENS, until } from './running-parts.ts';
-import { BEN, closeTicketWith, POLICY_TEXT, TOOLS, writeDatabase } from './sealed-call.ts';
+import { BEN, closeTicketWith, createTicket, POLICY_TEXT, TOOLS, writeDatabase } from './sealed-call.ts';
 
 const server = redisForTests();
 let parts: RunningParts;
@@ -183,6 +183,23 @@ describe('an approved call', () => {
     expect(await execution.attempt(sealed.terms.id)).toMatchObject({ next: 'again', status: 'approved' });
     expect(fetched).toBe(0);
     expect(runs).toHaveLength(0);
+  });
+});
+
+describe('a call that the policy itself allows', () => {
+  const automatic = { tool: createTicket, args: { title: 'printer' } };
+
+  it('runs without people, within its budget', async () => {
+    const { id } = (await parts.propose(automatic)).terms;
+    expect(await executionOf(counting()).attempt(id)).toMatchObject({ next: 'done', status: 'succeeded' });
+  });
+
+  it('is refused where the counter of its budget is gone: a missing count is not zero', async () => {
+    const { id } = (await parts.propose(automatic)).terms;
+    const counters = await parts.redis.keys('*budget:*');
+    expect(counters).toHaveLength(1);
+    await parts.redis.del(...counters);
+    expect(await executionOf(counting()).attempt(id)).toMatchObject({ next: 'done', status: 'halted' });
   });
 });
 

@@ -132,6 +132,8 @@ export function sealedCall(call: CallCase = {}): SealedTerms {
   const verdict = evaluate(policy, { context, tool, toolName: tool.name, args: frozen.value });
   if (verdict.verdict === 'forbid') throw new Error(verdict.message);
   const people = verdict.verdict === 'require_approval' ? verdict.rule : undefined;
+  const budget = verdict.verdict === 'allow' ? verdict.budget : undefined;
+  const reserved = budget && { counterKey: budget.counterKey, max: budget.max, perMs: budget.perMs };
   const terms: ProposalTerms = {
     v: 1,
     id: newProposalId(shardOfTenant(context.tenant, shards), randomBytes(24)),
@@ -144,7 +146,7 @@ export function sealedCall(call: CallCase = {}): SealedTerms {
     policyVersion: policy.version,
     basis:
       people === undefined
-        ? { kind: 'policy', by: verdict.by }
+        ? { kind: 'policy', by: verdict.by, ...(reserved && { budget: reserved }) }
         : { kind: 'people', by: verdict.by, why: 'because the test says so', rule: people },
     switchEpoch: call.switchEpoch ?? 1,
     createdAt: now,

@@ -28,6 +28,7 @@ export type StartRefusal =
   | 'approver_not_entitled'
   | 'quorum_missing'
   | 'reason_missing'
+  | 'budget_changed'
   | 'too_late';
 
 export type StartJudgement =
@@ -107,6 +108,7 @@ function judged(start: StartCase): StartJudgement {
     for (const approval of approvals) entitled(approval, terms, { requirement, rules, team });
   }
   enough(approvals, terms, requirement);
+  withinBudget(terms, requirement);
   inTime(approvals, terms, requirement, now);
   return { ok: true, sealed, tool, args, basis: terms.basis.kind };
 }
@@ -243,6 +245,19 @@ function enough(
     throw refuse(
       'quorum_missing',
       `the policy now asks for ${requirement.quorum} approvals; there are ${approvals.length}`,
+    );
+  }
+}
+
+/** What was reserved from must be the counter that the policy counts by now, under a limit no wider than its own. */
+function withinBudget(terms: ProposalTerms, requirement: Extract<StricterRequirement, { ok: true }>): void {
+  if (requirement.needsPeople || requirement.budget === undefined) return;
+  const { counterKey, max, perMs } = requirement.budget;
+  const reserved = terms.basis.kind === 'policy' ? terms.basis.budget : undefined;
+  if (reserved?.counterKey !== counterKey || reserved.max > max || reserved.perMs < perMs) {
+    throw refuse(
+      'budget_changed',
+      'it was not counted against the budget that the policy sets now; propose again',
     );
   }
 }

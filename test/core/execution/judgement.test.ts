@@ -325,6 +325,34 @@ describe('the judgement right before a start', () => {
       });
     });
 
+    it.each([
+      ['has another budget for it', POLICY_TEXT.replace('max: 20', 'max: 19')],
+      ['counts over a longer time', POLICY_TEXT.replace('per: 1h', 'per: 2h')],
+      ['counts by something else', POLICY_TEXT.replace('per: 1h', 'per: 1h, by: [tenant]')],
+    ])('%s', (_, text) => {
+      const start = startCase(sealedCall({ tool: createTicket, args: { title: 'printer' } }), []);
+      expect(refusalOf(start)).toBe('starts');
+      expect(refusalOf({ ...start, policy: policyOf(text) })).toEqual({
+        refusal: 'budget_changed',
+        alarm: false,
+      });
+    });
+
+    it('has a wider budget for it, which changes nothing', () => {
+      const start = startCase(sealedCall({ tool: createTicket, args: { title: 'printer' } }), []);
+      const wider = policyOf(POLICY_TEXT.replace('max: 20', 'max: 21'));
+      expect(refusalOf({ ...start, policy: wider })).toBe('starts');
+    });
+
+    it('that budgets the call refuses one that reserved from no budget', () => {
+      const sealed = sealedCall({
+        tool: createTicket,
+        args: { title: 'printer' },
+        change: (terms) => ({ ...terms, basis: { kind: 'policy', by: 'the guard says so' } }),
+      });
+      expect(refusalOf(startCase(sealed, []))).toEqual({ refusal: 'budget_changed', alarm: false });
+    });
+
     it('that was loosened loosens nothing', () => {
       const sealed = sealedCall({ tool: writeDatabase, args: { row: 1 } });
       const loose = POLICY_TEXT.replace('      quorum: 2\n', '      quorum: 1\n');
