@@ -495,6 +495,7 @@ describe('the local Slack’s page in a real browser', () => {
       ].join('\n');
       await post('links', [
         { type: 'section', text: { type: 'mrkdwn', text } },
+        { type: 'section', text: { type: 'mrkdwn', text: 'http://example.com/verbatim', verbatim: true } },
         {
           type: 'rich_text',
           elements: [

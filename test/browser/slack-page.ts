@@ -112,8 +112,14 @@ export class SlackPage {
     return message;
   }
 
+  /** By what the button shows: its accessible name may say more. */
+  button(cardText: string, label: string): Locator {
+    const shown = this.page.locator('.button-label').getByText(label, { exact: true });
+    return this.message(cardText).locator('.button').filter({ has: shown });
+  }
+
   async clickButton(cardText: string, label: string): Promise<void> {
-    await this.message(cardText).getByRole('button', { name: label, exact: true }).click();
+    await this.button(cardText, label).click();
   }
 
   /** The open confirm dialog. */

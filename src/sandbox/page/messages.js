@@ -127,6 +127,8 @@ function rowsOf(messages, notes) {
 /** @param {SeenMessage | undefined} before @param {SeenMessage} message */
 function follows(before, message) {
   if (before === undefined || before.author.id !== message.author.id) return false;
+  // A card stands for itself, with its own name and time.
+  if (before.blocks.length > 0 || message.blocks.length > 0) return false;
   if (before.ephemeral || message.ephemeral || before.replyCount > 0) return false;
   return Number(message.ts) - Number(before.ts) < SAME_BREATH_SECONDS;
 }

@@ -80,7 +80,7 @@ function parseInline(line, within = '') {
   const nodes = [];
   let plain = '';
   const flush = () => {
-    if (plain !== '') nodes.push(...withBareLinks(plain));
+    if (plain !== '') nodes.push({ kind: 'text', text: unescapeSlack(plain) });
     plain = '';
   };
   let at = 0;
@@ -172,12 +172,22 @@ function parseEntity(inside) {
   return { kind: 'text', text: label ?? unescapeSlack(target) };
 }
 
-/** @param {string} text @returns {MrkdwnNode[]} */
-function withBareLinks(text) {
-  return text.split(/(https?:\/\/[^\s<>|]+[^\s<>|.,;:!?)\]'"])/).flatMap((part, index) => {
-    if (part === '') return [];
-    const plain = unescapeSlack(part);
-    return [index % 2 === 1 ? { kind: 'link', url: plain, text: plain } : { kind: 'text', text: plain }];
+/**
+ * What Slack makes of addresses that stand in a text as they are, unless the text object says `verbatim`.
+ *
+ * @param {MrkdwnNode[]} nodes
+ * @returns {MrkdwnNode[]}
+ */
+export function withBareLinks(nodes) {
+  return nodes.flatMap((node) => {
+    if ('children' in node) return [{ ...node, children: withBareLinks(node.children) }];
+    if (node.kind !== 'text') return [node];
+    return node.text.split(/(https?:\/\/[^\s<>|]+[^\s<>|.,;:!?)\]'"])/).flatMap(
+      /** @returns {MrkdwnNode[]} */ (part, index) => {
+        if (part === '') return [];
+        return [index % 2 === 1 ? { kind: 'link', url: part, text: part } : { kind: 'text', text: part }];
+      },
+    );
   });
 }
 
@@ -188,11 +198,13 @@ const withoutEntities = (text) =>
 /**
  * @param {string} text
  * @param {import('./mentions.js').Directory} directory
+ * @param {boolean} [verbatim]
  * @returns {DocumentFragment}
  */
-export function renderMrkdwn(text, directory) {
+export function renderMrkdwn(text, directory, verbatim = false) {
   const fragment = document.createDocumentFragment();
-  fragment.append(...parseMrkdwn(text).map((node) => renderNode(node, directory)));
+  const nodes = parseMrkdwn(text);
+  fragment.append(...(verbatim ? nodes : withBareLinks(nodes)).map((node) => renderNode(node, directory)));
   return fragment;
 }
 

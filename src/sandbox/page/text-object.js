@@ -10,7 +10,7 @@ import { renderMrkdwn } from './mrkdwn.js';
  * @returns {Node}
  */
 export function renderText(text, directory) {
-  if (text?.type === 'mrkdwn') return renderMrkdwn(String(text.text), directory);
+  if (text?.type === 'mrkdwn') return renderMrkdwn(String(text.text), directory, text.verbatim === true);
   return document.createTextNode(plainTextOf(text));
 }
 
