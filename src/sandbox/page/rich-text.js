@@ -27,7 +27,7 @@ function renderPart(part, directory) {
     case 'rich_text_section':
       return el('div', { class: 'rich-section' }, ...leaves());
     case 'rich_text_preformatted':
-      return el('pre', { class: 'preformatted', tabindex: '0' }, ...leaves());
+      return el('pre', { class: 'preformatted' }, ...leaves());
     case 'rich_text_quote':
       return el('blockquote', { class: 'quote' }, ...leaves());
     case 'rich_text_list': {
