@@ -137,16 +137,21 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
   await watch.start();
   const listening = await listen();
   await publisher.start();
+  const stop = async () => {
+    command.stop();
+    watch.stop();
+    await inFlight.drain(DRAIN_MS);
+    await listening.stop();
+    await inFlight.drain(DRAIN_MS);
+    await publisher.stop();
+  };
+  let stopped: Promise<void> | undefined;
   return {
     port: listening.port,
     problems: () => watch.problems(),
-    stop: async () => {
-      command.stop();
-      watch.stop();
-      await inFlight.drain(DRAIN_MS);
-      await listening.stop();
-      await inFlight.drain(DRAIN_MS);
-      await publisher.stop();
+    stop: () => {
+      stopped ??= stop();
+      return stopped;
     },
   };
 }
@@ -170,7 +175,7 @@ async function mayDecideIn(
 ): Promise<'yes' | 'shared_channel' | 'cannot_check'> {
   const workspace = workspaces.get(place.team);
   if (workspace === undefined) return 'cannot_check';
-  const look = await channels.recent(workspace, place.channel);
+  const look = await channels.look(workspace, place.channel);
   if (look.ok) return 'yes';
   return look.code === 'channel_shared' ? 'shared_channel' : 'cannot_check';
 }

@@ -29,56 +29,56 @@ const Info = z.looseObject({
   }),
 });
 
-/** How long a good look lasts. Tier 3 allows 50 a minute, and a channel can become shared at any moment. */
-const FRESH_MS = 10_000;
+/** How long a good look counts where Slack says that we ask too often: Tier 3 allows 50 looks a minute. */
+const GOOD_FOR_MS = 30_000;
 
-/** Whether a channel may be posted to and decided in. Closed where Slack does not tell. */
+/** Whether a channel may be posted to and decided in, looked at anew each time. Closed where Slack does not tell. */
 export class Channels {
   readonly #clock: () => number;
-  readonly #fresh = new Map<string, number>();
+  readonly #good = new Map<string, number>();
 
   constructor(clock: () => number) {
     this.#clock = clock;
   }
 
-  /** A look that is at most ten seconds old, if it was a good one; else a new look. */
-  async recent(workspace: WorkspaceClients, channel: string): Promise<ChannelLook> {
-    const at = this.#fresh.get(`${workspace.team}/${channel}`);
-    const age = at === undefined ? undefined : this.#clock() - at;
-    return age !== undefined && age >= 0 && age < FRESH_MS ? { ok: true } : this.look(workspace, channel);
-  }
-
   async look(workspace: WorkspaceClients, channel: string): Promise<ChannelLook> {
     const key = `${workspace.team}/${channel}`;
-    this.#fresh.delete(key);
-    let info: z.infer<typeof Info>['channel'];
+    let look: ChannelLook;
     try {
-      info = Info.parse(await workspace.asking.conversations.info({ channel })).channel;
+      const { channel: info } = Info.parse(await workspace.asking.conversations.info({ channel }));
+      look = judged(info, `the channel ${channel} of ${workspace.name || workspace.team}`);
     } catch (error) {
-      return unreadable(error, channel, workspace);
+      const good = this.#good.get(key);
+      const age = good === undefined ? Number.POSITIVE_INFINITY : this.#clock() - good;
+      if (rateLimitedForMs(error) !== undefined && age >= 0 && age < GOOD_FOR_MS) return { ok: true };
+      look = unreadable(error, channel, workspace);
     }
-    const name = `the channel ${channel} of ${workspace.name || workspace.team}`;
-    if (info.is_ext_shared || info.is_pending_ext_shared || (info.pending_shared?.length ?? 0) > 0) {
-      return problem(
-        'channel_shared',
-        `${name} is shared with another company, or an invitation to share it is open; nothing is decided there. End the sharing, or name another channel in the policy`,
-      );
-    }
-    if (info.is_archived) {
-      return problem(
-        'channel_archived',
-        `${name} is archived; unarchive it, or name another channel in the policy`,
-      );
-    }
-    if (info.is_member !== true) {
-      return problem(
-        'bot_not_in_channel',
-        `the bot is not in ${name}; invite it there with /invite @Countersign`,
-      );
-    }
-    this.#fresh.set(key, this.#clock());
-    return { ok: true };
+    if (look.ok) this.#good.set(key, this.#clock());
+    else this.#good.delete(key);
+    return look;
   }
+}
+
+function judged(info: z.infer<typeof Info>['channel'], name: string): ChannelLook {
+  if (info.is_ext_shared || info.is_pending_ext_shared || (info.pending_shared?.length ?? 0) > 0) {
+    return problem(
+      'channel_shared',
+      `${name} is shared with another company, or an invitation to share it is open; nothing is decided there. End the sharing, or name another channel in the policy`,
+    );
+  }
+  if (info.is_archived) {
+    return problem(
+      'channel_archived',
+      `${name} is archived; unarchive it, or name another channel in the policy`,
+    );
+  }
+  if (info.is_member !== true) {
+    return problem(
+      'bot_not_in_channel',
+      `the bot is not in ${name}; invite it there with /invite @Countersign`,
+    );
+  }
+  return { ok: true };
 }
 
 function unreadable(error: unknown, channel: string, workspace: WorkspaceClients): ChannelLook {
