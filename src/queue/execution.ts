@@ -18,6 +18,7 @@ import { type ProposalKey, parseTerms, type SealedTerms } from '../core/proposal
 import { START_DEADLINE_MS, type WriteSwitch } from '../core/switch/write-switch.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
+import { RecordMalformed } from '../redis/proposal-record-redis.ts';
 import { before } from './before.ts';
 import { bounded, RunningCall } from './running-call.ts';
 
@@ -95,7 +96,13 @@ export class Execution {
 
   /** @throws StoreUnavailable where the store went away; a started call is then settled by its lease. */
   async attempt(id: ProposalId): Promise<Attempt> {
-    const record = await this.#parts.store.read(id);
+    let record: ProposalRecord | undefined;
+    try {
+      record = await this.#parts.store.read(id);
+    } catch (error) {
+      if (error instanceof RecordMalformed) return this.#malformed(id, error);
+      throw error;
+    }
     if (record === undefined) return { next: 'done', status: 'not_found' };
     switch (record.state.status) {
       case 'pending':
@@ -308,6 +315,19 @@ export class Execution {
     this.#parts.logger[alarm ? 'error' : 'warn']({ proposal: id, refusal, alarm }, `refused: ${message}`);
     await this.#parts.store.refuse(id, { refusal, message: bounded(message), alarm });
     return this.#asItStands(id);
+  }
+
+  /** Not looked at again: there is nothing in it to look at. */
+  async #malformed(id: ProposalId, error: RecordMalformed): Promise<Attempt> {
+    this.#parts.logger.error({ proposal: id, err: error }, 'a record is none that Countersign wrote');
+    const refusal = {
+      refusal: error.code,
+      message: 'its record is none that Countersign wrote',
+      alarm: true,
+    };
+    const settled = await this.#parts.store.refuse(id, refusal);
+    if (settled === 'settled') return { next: 'done', status: 'halted' };
+    return { next: 'again', status: 'executing', inMs: LONGEST_SLEEP_MS };
   }
 
   /** Somebody else moved it: what is true now. Never starts anything. */

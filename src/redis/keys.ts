@@ -23,6 +23,7 @@ const SHARD_KEYS = [
   'audit-seq',
   'budgets',
   'halting',
+  'spent',
 ] as const;
 
 export function shardKeys(shard: number): string[] {

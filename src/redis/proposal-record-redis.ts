@@ -3,6 +3,8 @@ import { SignedDecision } from '../core/approval/decision.ts';
 import { Outcome } from '../core/execution/outcome.ts';
 import type { CardRef, HaltCause, ProposalRecord, ProposalState } from '../core/proposal/proposal.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
+import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
+import { parseTerms, termsDigestOf } from '../core/proposal/seal.ts';
 
 /** A hash that is no record of ours. Whoever acts on proposals treats it as not genuine: refuse it, raise an alarm. */
 export class RecordMalformed extends Error {
@@ -93,6 +95,7 @@ export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalR
   try {
     const common = Common.parse({ ...hash });
     if (common.id !== id) throw new Error(`it says that it is ${common.id}`);
+    comparedFieldsAreOfTheTerms(hash, common.terms);
     const approvals = (common.voters ?? []).map((person) => voteOf(hash, person));
     const state: ProposalState = { approvals, ...State.parse({ ...hash }) };
     return {
@@ -107,6 +110,35 @@ export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalR
   } catch (cause) {
     throw new RecordMalformed(id, cause);
   }
+}
+
+/**
+ * Scripts cannot read sealed terms, so what they compare stands beside them once more. Changed there alone it would be
+ * another epoch, scope or budget than was sealed. A text that is not the one under `digest` is left to its seal.
+ */
+function comparedFieldsAreOfTheTerms(hash: Record<string, string>, text: string): void {
+  if (hash['digest'] !== termsDigestOf(text)) return;
+  const terms = parseTerms(text);
+  if (terms === undefined) return;
+  const changed = Object.entries(comparedFieldsOf(terms)).find(([field, value]) => hash[field] !== value);
+  if (changed !== undefined) throw new Error(`its ${changed[0]} is not that of its terms`);
+}
+
+function comparedFieldsOf({ context, basis, ...terms }: ProposalTerms): Record<string, string> {
+  const budget = basis.kind === 'policy' ? basis.budget : undefined;
+  return {
+    tenant: context.tenant,
+    environment: context.environment,
+    agent: context.agent,
+    principal: context.principal,
+    tool: terms.tool,
+    nonce: terms.nonce,
+    argumentsDigest: terms.argumentsDigest,
+    epoch: String(terms.switchEpoch),
+    createdAt: String(terms.createdAt),
+    counterKey: budget?.counterKey ?? '',
+    budgetPerMs: String(budget?.perMs ?? 0),
+  };
 }
 
 function voteOf(hash: Record<string, string>, person: string): SignedDecision {

@@ -16,17 +16,19 @@ if scope then
   return answer('writes_off', key)
 end
 local epoch = armed_epoch(ask.seen)
-local sealed = tonumber(p.epoch or '')
+local sealed = whole(p.epoch)
 -- An epoch below that of the terms is a switch that lost its past.
 if not epoch or not sealed or epoch < sealed then return answer('writes_off', key) end
-local startBefore = tonumber(p.startBefore or '')
+if halt_if_spent(key, id, p) then return answer('already_admitted', key) end
+local startBefore = whole(p.startBefore)
 if not startBefore or now >= startBefore then return answer('too_late', key) end
 
 if (p.counterKey or '') ~= '' then
-  local approvedAt, window = tonumber(p.approvedAt or ''), tonumber(p.budgetPerMs or '')
+  -- Both as sealed: when it was approved stands in the record alone, and is not before it was made.
+  local createdAt, window = whole(p.createdAt), whole(p.budgetPerMs)
   local at = redis.pcall('ZSCORE', PREFIX .. 'budget:' .. p.counterKey, id)
   -- Once its window is over a reservation has done its work, and may be gone.
-  local over = approvedAt and window and now - approvedAt >= window
+  local over = createdAt and window and now - createdAt >= window
   if type(at) ~= 'string' and not over then return answer('budget_missing', key) end
 end
 

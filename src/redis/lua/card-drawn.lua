@@ -3,9 +3,9 @@ local key, id = KEYS[OWN + 1], ask.id
 local broken = damage({})
 if broken then return broken end
 local p = fetch(key)
-local revision = p and tonumber(p.revision or '')
+local revision = p and whole(p.revision)
 if p then
-  local shown = tonumber(p.cardRevision or '')
+  local shown = whole(p.cardRevision)
   if not p.card then audit('card.posted', p.tenant, id, ARGV[2]) end
   -- A publisher that was slow must not overwrite what a later one drew.
   if not p.card or (shown or -1) < ask.revision then

@@ -7,12 +7,13 @@ local key, idem, budget = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local broken = damage_around(ask)
 if broken then return broken end
 
--- The same proposal again: an answer that was lost on its way.
+-- The same proposal again: an answer that was lost on its way. Settled and gone, it is not made anew.
 local same = fetch(key)
 if same then
   if same.digest == ask.digest then return answer('joined', key, epoch_now()) end
   return answer('conflict', nil, ask.id)
 end
+if redis.call('ZSCORE', SPENT, ask.id) then return answer('conflict', nil, ask.id) end
 if ask.idem then
   local standing = redis.call('GET', idem)
   local p = standing and fetch(proposal_key(standing))
@@ -56,7 +57,7 @@ if ask.counterKey then
   if companion then
     local said, newest = string.match(companion, '^(%d+) (%d+)$')
     if not said then return answer('budget_missing') end
-    if tonumber(newest) > now - ask.budgetPerMs and count ~= tonumber(said) then return answer('budget_missing') end
+    if whole(newest) > now - ask.budgetPerMs and count ~= whole(said) then return answer('budget_missing') end
   elseif count > 0 then
     return answer('budget_missing')
   end

@@ -16,13 +16,13 @@ end
 if vote and not (ask.decision == 'deny' and p.status == 'pending') then return answer('already_voted', key) end
 if p.status == 'expired' and p.stage == 'deciding' then return answer('too_late', key) end
 if p.status ~= 'pending' then return answer('already_settled', key) end
-local deadline = tonumber(p.deadline or '')
+local deadline = whole(p.deadline)
 if not deadline or now >= deadline then return answer('too_late', key) end
 
-local quorum = tonumber(p.quorum or '')
+local quorum = whole(p.quorum)
 local readable, excluded = pcall(cjson.decode, p.excluded or '')
 local listed, voters = pcall(cjson.decode, p.voters or '[]')
-if not quorum or quorum < 1 or not readable or not listed then
+if not quorum or quorum < 1 or not readable or type(excluded) ~= 'table' or not listed or type(voters) ~= 'table' then
   return redis.error_reply('STORE_DAMAGED ' .. key .. ' lacks its quorum, its excluded people or its voters')
 end
 
@@ -44,6 +44,7 @@ if scope then
   halt(key, id, p, cause_of(scope))
   return answer('writes_off', key)
 end
+if halt_if_spent(key, id, p) then return answer('already_settled', key) end
 -- The service refuses these before; a vote that gets here all the same is a fault, and does not count.
 for _, person in ipairs(excluded) do
   if person == ask.person then return answer('excluded', key) end
@@ -54,7 +55,7 @@ local settles = #voters >= quorum
 audit('decision.approve', p.tenant, id, ARGV[3])
 local startBefore
 if settles then
-  startBefore = now + (tonumber(p.startWithinMs or '') or 0)
+  startBefore = now + (whole(p.startWithinMs) or 0)
   audit('proposal.approved', p.tenant, id, { by = 'people', approvers = voters, quorum = quorum, startBefore = startBefore })
 end
 redis.call('HSET', key, 'vote:' .. ask.person, ARGV[2], 'voted:' .. ask.person, 'approve', 'voters', cjson.encode(voters))

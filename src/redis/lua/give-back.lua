@@ -10,6 +10,6 @@ if scope then
   halt(key, id, p, cause_of(scope))
 else
   -- The time to start goes on running from the approval.
-  move(key, id, p, 'approved', {}, tonumber(p.startBefore or '') or now)
+  move(key, id, p, 'approved', {}, whole(p.startBefore) or now)
 end
 return answer('settled')

@@ -1,8 +1,9 @@
 -- Shared by every script. KEYS: those of the shard, in the order of keys.ts, then the script's own.
 -- Each script validates everything before its first write, because an error later would leave the step half done;
 -- and writes its audit entries before it writes the state, because what cannot be recorded must not happen.
-local SWITCH, ARMED, PENDING, READY, EXECUTING, CARDS, LEASES, AUDIT, SEQ, BUDGETS, HALTING = unpack(KEYS, 1, 11)
-local OWN = 11
+local SWITCH, ARMED, PENDING, READY, EXECUTING, CARDS, LEASES, AUDIT, SEQ, BUDGETS, HALTING, SPENT =
+  unpack(KEYS, 1, 12)
+local OWN = 12
 local PREFIX = string.sub(SWITCH, 1, -7)
 local ask = cjson.decode(ARGV[1])
 
@@ -15,7 +16,17 @@ local TERMINAL = {
   succeeded = true, failed = true, unknown = true, denied = true, expired = true, withdrawn = true, halted = true,
 }
 
+-- Longer than any terms can be decided and started for: a day, and an hour.
+local SPENT_MS = 48 * 60 * 60 * 1000
+
 local function proposal_key(id) return PREFIX .. 'proposal:' .. id end
+
+-- A count or a time as we write it, or nil. Never tonumber alone, for which also 'nan', 'inf', '0x1' and '1e3' are
+-- numbers; and nothing is ever late by a deadline of nan.
+local function whole(text)
+  if type(text) ~= 'string' or not string.match(text, '^%d+$') or #text > 15 then return nil end
+  return tonumber(text)
+end
 
 -- A missing hash is nil.
 local function fetch(key)
@@ -34,7 +45,7 @@ end
 local function damage(expected)
   expected[PENDING], expected[READY], expected[EXECUTING] = 'zset', 'zset', 'zset'
   expected[CARDS], expected[LEASES], expected[AUDIT], expected[SEQ] = 'zset', 'zset', 'stream', 'hash'
-  expected[HALTING] = 'hash'
+  expected[HALTING], expected[SPENT] = 'hash', 'zset'
   for key, kind in pairs(expected) do
     local found = redis.call('TYPE', key).ok
     if found ~= 'none' and found ~= kind then
@@ -79,6 +90,15 @@ local function damage_around(p)
   return damage(expected)
 end
 
+-- What is gone, or is in another state than an index says, must not stay due there for ever.
+local function unindex_but(p, id)
+  for status in pairs(INDEX) do
+    if p.status ~= status then
+      for _, index in ipairs(indexes(status, p)) do redis.call('ZREM', index, id) end
+    end
+  end
+end
+
 local function mark_card(id)
   -- While a publisher holds it, it stays held: what it draws is compared with the revision when it hands it back.
   if not redis.call('ZSCORE', LEASES, id) then redis.call('ZADD', CARDS, 'LT', now, id) end
@@ -86,7 +106,7 @@ local function mark_card(id)
 end
 
 local function changed(key, id, p)
-  redis.call('HSET', key, 'revision', (tonumber(p.revision or '0') or 0) + 1)
+  redis.call('HSET', key, 'revision', (whole(p.revision) or 0) + 1)
   mark_card(id)
   redis.call('PUBLISH', PREFIX .. 'news:' .. id, 'changed')
 end
@@ -97,6 +117,14 @@ local function move(key, id, p, to, fields, score)
   for _, index in ipairs(indexes(p.status, p)) do redis.call('ZREM', index, id) end
   for _, index in ipairs(indexes(to, p)) do redis.call('ZADD', index, score, id) end
   redis.call('HSET', key, 'status', to, unpack(fields))
+  -- What was admitted or settled is marked beside its record: a record that is put back runs no second time. (Who puts
+  -- back the whole server puts back the marks: then only the executor that ran it knows.)
+  if to == 'executing' or TERMINAL[to] then
+    redis.call('ZREMRANGEBYSCORE', SPENT, '-inf', now - SPENT_MS)
+    redis.call('ZADD', SPENT, now, id)
+  else
+    redis.call('ZREM', SPENT, id)
+  end
   changed(key, id, p)
   if TERMINAL[to] then
     redis.call('PEXPIRE', key, RETENTION_MS)
@@ -132,21 +160,19 @@ local function armed_epoch(seen)
   if type(permit) == 'table' then return nil, 'unreadable' end
   local state, text = switch[1], switch[2]
   if not state and not text then return nil, 'never_armed' end
-  if not text or not string.match(text, '^%d+$') or #text > 15 then return nil, 'unreadable' end
-  local epoch = tonumber(text)
-  if epoch < (seen or 0) then return nil, 'unreadable' end
+  local epoch = whole(text)
+  if not epoch or epoch < (seen or 0) then return nil, 'unreadable' end
   if not state then return nil, 'never_armed' end
   if state == 'off' then return nil, 'off' end
   if state ~= 'on' then return nil, 'unreadable' end
   if not permit then return nil, 'permit_lapsed' end
-  if permit ~= text then return nil, 'unreadable' end
+  -- A permit that never lapses is none: nobody alive would have to stand behind it.
+  if permit ~= text or redis.call('PTTL', ARMED) < 0 then return nil, 'unreadable' end
   return epoch, nil
 end
 
 local function epoch_now()
-  local text = redis.pcall('HGET', SWITCH, 'epoch')
-  if type(text) ~= 'string' or not string.match(text, '^%d+$') or #text > 15 then return 0 end
-  return tonumber(text)
+  return whole(redis.pcall('HGET', SWITCH, 'epoch')) or 0
 end
 
 -- The scope by which a call of this kind is off now, or nil; and its entry.
@@ -170,9 +196,9 @@ local function off_since(p)
   for i, key in ipairs(keys) do fields[i] = 'last:' .. key end
   local epochs = redis.pcall('HMGET', SWITCH, unpack(fields))
   if type(epochs) ~= 'table' or epochs.err then return '*' end
-  local sealed = tonumber(p.epoch or '')
+  local sealed = whole(p.epoch)
   for i, key in ipairs(keys) do
-    if epochs[i] and (not sealed or (tonumber(epochs[i]) or math.huge) > sealed) then return key end
+    if epochs[i] and (not sealed or (whole(epochs[i]) or math.huge) > sealed) then return key end
   end
   return nil
 end
@@ -194,4 +220,13 @@ end
 local function halt(key, id, p, cause)
   audit('proposal.halted', p.tenant, id, { from = p.status, cause = cause })
   move(key, id, p, 'halted', { 'haltedAt', now, 'cause', cjson.encode(cause) })
+end
+
+-- Halts, with an alarm, a record that is open again after it was admitted or settled: no step of ours does that.
+local function halt_if_spent(key, id, p)
+  if not redis.call('ZSCORE', SPENT, id) then return false end
+  local message = 'it was admitted or settled before, and its record was put back as it had been'
+  audit('alarm.raised', p.tenant, id, { refusal = 'put_back', message = message })
+  halt(key, id, p, { kind = 'refused', refusal = 'put_back', message = message })
+  return true
 end

@@ -10,7 +10,7 @@ for i, id in ipairs(ask.ids) do
     if p[part] ~= value then covered = false end
   end
   -- Sealed after this flip, when it was on again: not for this flip to halt. What has no readable epoch is halted.
-  if (tonumber(p.epoch or '') or -1) >= ask.epoch then covered = false end
+  if (whole(p.epoch) or -1) >= ask.epoch then covered = false end
   words[i] = 'left'
   if covered and p.status == 'executing' then words[i] = 'executing' end
   if covered and (p.status == 'pending' or p.status == 'approved') then
