@@ -125,5 +125,5 @@ function reasonIn(words: string): string | undefined {
 }
 
 function withoutLead(words: string): string {
-  return words.replace(/^[\s,;:.!-]+/u, '').trim();
+  return words.replace(/^[\s,;:.!"'`’”-]+/u, '').trim();
 }
