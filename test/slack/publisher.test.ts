@@ -1,0 +1,198 @@
+import { describe, expect, it } from 'vitest';
+import { digestOf } from '../../src/core/tool/digest.ts';
+import { findChannel, findWorkspace } from '../../src/sandbox/slack/slack-world.ts';
+import { redisForTests } from '../redis-for-tests.ts';
+import { ANA, newTestKeys, signedDecision } from '../sealed-terms.ts';
+import { seenIn } from './card-views.ts';
+import { CHANNEL, surfaceForTests } from './surface-for-tests.ts';
+
+const redis = redisForTests();
+
+describe('the publisher', () => {
+  const t = surfaceForTests('socket', redis);
+  const cardsOf = async (id: string) =>
+    (await t.person('U0CHEN').messages(CHANNEL)).filter(
+      ({ blocks, threadTs }) => threadTs === undefined && JSON.stringify(blocks).includes(id),
+    );
+
+  it('posts a card that cannot unfurl and that says the whole summary in words', async () => {
+    const { message } = await t.card();
+    const call = t.slack.traffic.calls('chat.postMessage').at(-1);
+    expect(call?.body).toMatchObject({ channel: CHANNEL });
+    expect(String(call?.body.unfurl_links)).toBe('false');
+    expect(String(call?.body.unfurl_media)).toBe('false');
+    expect(message.text).toContain('Approval needed. ticket.close for acme in PRODUCTION');
+  });
+
+  it('waits as long as Slack says after a 429, and then posts once', async () => {
+    t.slack.faults.rateLimit(1_000, 'chat.postMessage');
+    const sealed = await t.propose();
+    await t.cardSaying(sealed.terms.id, 'Approval needed');
+    expect(await cardsOf(sealed.terms.id)).toHaveLength(1);
+    expect(t.slack.traffic.calls('chat.postMessage').filter(({ status }) => status === 429)).toHaveLength(1);
+  });
+
+  it('tries again after an error of Slack, without the SDK trying as well', async () => {
+    t.slack.faults.unavailable(1, 'chat.postMessage');
+    const sealed = await t.propose();
+    await t.cardSaying(sealed.terms.id, 'Approval needed');
+    expect(await cardsOf(sealed.terms.id)).toHaveLength(1);
+    expect(t.slack.traffic.calls('chat.postMessage')).toHaveLength(2);
+  });
+
+  it('a reply that is lost leaves a second card, on which no click counts', async () => {
+    t.slack.faults.loseReply('chat.postMessage');
+    const sealed = await t.propose();
+    const orphan = await t.cardSaying(sealed.terms.id, 'Approval needed');
+    await expect.poll(() => cardsOf(sealed.terms.id), { timeout: 5_000 }).toHaveLength(2);
+    await expect.poll(async () => (await t.store.read(sealed.terms.id))?.card).toBeDefined();
+    await t.person('U0ANA').click(orphan, 'cs_approve');
+    await t.told('U0ANA', 'not the live card');
+    expect(await t.status(sealed.terms.id)).toBe('pending');
+    const live = (await cardsOf(sealed.terms.id)).find(({ ts }) => ts !== orphan.ts);
+    if (live === undefined) throw new Error('no live card');
+    await t.person('U0ANA').click(live, 'cs_approve');
+    await expect.poll(() => t.status(sealed.terms.id)).toBe('approved');
+  });
+
+  it('a lost update is made good, and nothing is posted twice', async () => {
+    const { sealed, message } = await t.card({ rule: { reason: { approve: 'none', deny: 'none' } } });
+    t.slack.faults.loseReply('chat.update');
+    await t.person('U0BEN').click(message, 'cs_deny');
+    await t.cardSaying(sealed.terms.id, 'Denied');
+    await expect
+      .poll(async () => (await t.store.read(sealed.terms.id))?.cardRevision, { timeout: 5_000 })
+      .toBe(2);
+    expect(await cardsOf(sealed.terms.id)).toHaveLength(1);
+  });
+
+  it('draws after a restart what was decided while nobody could draw', async () => {
+    const { sealed } = await t.card();
+    await t.surface.stop();
+    await t.store.decide(signedDecision(sealed, 'approve', ANA));
+    await t.replica();
+    const card = await t.cardSaying(sealed.terms.id, 'Approved');
+    expect(seenIn(card.blocks)).toContain('Approved by <@U0ANA>');
+  });
+
+  it('two replicas post one card', async () => {
+    await t.replica();
+    const sealed = await Promise.all([t.propose(), t.propose({ arguments: { ticket: 'T-2' } })]);
+    for (const { terms } of sealed) {
+      await t.cardSaying(terms.id, 'Approval needed');
+      expect(await cardsOf(terms.id)).toHaveLength(1);
+    }
+  });
+
+  it('shows each state that a proposal goes through, to the outcome', async () => {
+    const { sealed, message } = await t.card();
+    await t.person('U0ANA').click(message, 'cs_approve');
+    await t.cardSaying(sealed.terms.id, 'Approved, waiting to run');
+    const admitted = await t.store.admit({
+      id: sealed.terms.id,
+      termsDigest: sealed.termsDigest,
+      admission: '0'.repeat(32),
+      executor: 'executor-1',
+      leaseMs: 60_000,
+    });
+    if (!admitted.ok) throw new Error(admitted.refusal);
+    await t.cardSaying(sealed.terms.id, 'Approved, running now');
+    await t.store.finish(admitted.admission, { outcome: 'unknown', why: 'the connection broke <!here>' });
+    const card = await t.cardSaying(sealed.terms.id, 'OUTCOME UNKNOWN');
+    expect(seenIn(card.blocks)).toContain('the connection broke <!here>');
+    expect(seenIn(card.blocks)).toContain('Approved by <@U0ANA>');
+    await t
+      .person('U0CHEN')
+      .waitForMessage(
+        CHANNEL,
+        ({ threadTs, text }) => threadTs === message.ts && text.includes('is not known'),
+      );
+  });
+
+  it('makes no card for a call that the policy itself allows, unless its outcome is unknown', async () => {
+    const sealed = await t.propose({ automatic: {} });
+    await expect.poll(async () => (await t.store.read(sealed.terms.id))?.cardRevision).toBe(1);
+    expect(await cardsOf(sealed.terms.id)).toHaveLength(0);
+    const admitted = await t.store.admit({
+      id: sealed.terms.id,
+      termsDigest: sealed.termsDigest,
+      admission: '1'.repeat(32),
+      executor: 'executor-1',
+      leaseMs: 60_000,
+    });
+    if (!admitted.ok) throw new Error(admitted.refusal);
+    await t.store.finish(admitted.admission, { outcome: 'unknown', why: 'it died' });
+    await t.cardSaying(sealed.terms.id, 'OUTCOME UNKNOWN');
+    expect(await cardsOf(sealed.terms.id)).toHaveLength(1);
+  });
+
+  it.each([
+    ['the bot is not in the channel', 'bot_not_in_channel', /invite/],
+    ['the channel is archived', 'channel_archived', /unarchive/],
+    ['the channel is gone', 'channel_not_found', /check the id/],
+  ])('gives up where %s, tells the operators what to do, and audits it', async (_, code, remedy) => {
+    const workspace = findWorkspace(t.slack.world, 'T0ACME');
+    const channel = workspace && findChannel(workspace, CHANNEL);
+    if (workspace === undefined || channel === undefined) throw new Error('no channel');
+    if (code === 'bot_not_in_channel')
+      channel.members = channel.members.filter((user) => user !== 'U0BOTACME');
+    if (code === 'channel_archived') channel.isArchived = true;
+    if (code === 'channel_not_found')
+      workspace.channels = workspace.channels.filter(({ id }) => id !== CHANNEL);
+    const sealed = await t.propose();
+    await expect.poll(() => t.entries('card.abandoned')).toHaveLength(1);
+    expect(t.surface.problems()).toMatchObject([{ tenant: 'acme', code }]);
+    expect(t.surface.problems()[0]?.message).toMatch(remedy);
+    expect(t.logged.join('')).toMatch(remedy);
+    expect(await t.status(sealed.terms.id)).toBe('pending');
+  });
+
+  it('posts a card anew where somebody deleted it', async () => {
+    const { sealed, message } = await t.card();
+    // As if the message were gone: the stored place names one that is not there.
+    const [key] = (await redis.client.keys('*')).filter((name) => name.endsWith(sealed.terms.id));
+    const stored = JSON.parse((await redis.client.hget(key ?? '', 'card')) ?? '{}') as object;
+    await redis.client.hset(key ?? '', 'card', JSON.stringify({ ...stored, ts: '1.000001' }));
+    await t.store.decide(signedDecision(sealed, 'deny', ANA));
+    const card = await t.cardSaying(sealed.terms.id, 'Denied');
+    expect(card.ts).not.toBe(message.ts);
+    await expect.poll(async () => (await t.store.read(sealed.terms.id))?.card?.ts).toBe(card.ts);
+  });
+
+  it('shows nobody as an approver whose approval we did not sign, and raises an alarm', async () => {
+    const { sealed } = await t.card({ rule: { quorum: 2 } });
+    await t.store.decide(signedDecision(sealed, 'approve', ANA, { keys: newTestKeys() }));
+    await expect.poll(() => t.entries('alarm.raised'), { timeout: 5_000 }).not.toEqual([]);
+    const [card] = await cardsOf(sealed.terms.id);
+    expect(seenIn(card?.blocks)).not.toContain('Approved by');
+  });
+
+  it('shows nothing of a record whose seal is broken', async () => {
+    await t.surface.stop();
+    const sealed = await t.propose();
+    const [key] = (await redis.client.keys('*')).filter((name) => name.endsWith(sealed.terms.id));
+    await redis.client.hset(key ?? '', 'seal', digestOf('seal', 'forged'));
+    await t.replica();
+    await expect.poll(() => t.entries('card.abandoned')).toHaveLength(1);
+    expect(await cardsOf(sealed.terms.id)).toHaveLength(0);
+    expect(await t.entries('alarm.raised')).toHaveLength(1);
+  });
+
+  it('keeps to about one message a second in a channel, and loses none of a burst', async () => {
+    const sealed = await Promise.all(
+      Array.from({ length: 6 }, (_, i) => t.propose({ arguments: { ticket: `T-${i}` } })),
+    );
+    for (const { terms } of sealed) await t.cardSaying(terms.id, 'Approval needed');
+    expect(t.slack.traffic.calls('chat.postMessage').every(({ status }) => status === 200)).toBe(true);
+  });
+
+  it('logs nothing that an agent wrote and no token', async () => {
+    const { message } = await t.card({ arguments: { ticket: 'SECRETARGUMENT' } });
+    t.slack.faults.unavailable(1, 'chat.update');
+    await t.person('U0ANA').click(message, 'cs_approve');
+    await t.told('U0ANA', 'is recorded');
+    const log = t.logged.join('');
+    expect(log).not.toContain('SECRETARGUMENT');
+    expect(log).not.toMatch(/xox[a-z]-|xapp-/);
+  });
+});
