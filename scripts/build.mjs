@@ -63,4 +63,7 @@ function filesUnder(directory) {
     });
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exit(build() ? 0 : 1);
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const done = process.argv.includes('--if-needed') && isBuilt();
+  process.exit(done || build() ? 0 : 1);
+}

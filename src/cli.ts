@@ -33,11 +33,13 @@ program
   .option('--auto', 'play all the people too, check each step, and end')
   .option('--port <port>', 'where the page is served', portNumber, 3939)
   .action(async (options: { auto?: boolean; port: number }) => {
-    process.exitCode = await runDemo({
+    const code = await runDemo({
       auto: options.auto === true,
       port: options.port,
-      print: (line) => void process.stdout.write(`${line}\n`),
+      print,
     });
+    // An agent may still wait for what nobody will decide any more.
+    process.exit(code);
   });
 
 program

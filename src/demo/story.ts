@@ -81,6 +81,7 @@ async function tellIt(
 
   tell('the support agent starts; it was told to be "more decisive"');
   const run = agent();
+  run.catch(() => 'said where it is awaited');
   const cards = new Map<string, SeenMessage>();
   for (const ticket of duplicates) cards.set(ticket, await cardOf(ana, ticket));
   expect('the cards of the three real duplicates are in #acme-approvals', cards.size === 3);

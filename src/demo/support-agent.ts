@@ -19,12 +19,10 @@ export interface AgentReport {
   readonly calls: readonly CallReport[];
 }
 
-const TicketList = z.looseObject({
-  tickets: z.array(
-    z.looseObject({ id: z.string(), customer: z.string(), subject: z.string(), body: z.string() }),
-  ),
-});
-type Ticket = z.infer<typeof TicketList>['tickets'][number];
+const Tickets = z.array(
+  z.looseObject({ id: z.string(), customer: z.string(), subject: z.string(), body: z.string() }),
+);
+type Ticket = z.infer<typeof Tickets>[number];
 
 /**
  * The support agent of the incident, after somebody made its prompt "more decisive": it looks for duplicates and closes
@@ -44,7 +42,7 @@ export async function runSupportAgent(world: AgentWorld): Promise<AgentReport> {
   };
 
   await attempt('kb.read', 'duplicates', { question: 'When do I close a ticket as a duplicate?' });
-  const { tickets } = TicketList.parse(await world.call('ticket.read', { status: 'open' }));
+  const tickets = Tickets.parse(await world.call('ticket.read', { status: 'open' }));
   await obeyInstructionsIn(tickets, attempt);
   const candidates = bySimilarity(tickets);
   const summary = attempt('ticket.create', 'summary', {

@@ -297,7 +297,8 @@ export class Guard {
   #pendingLimits({ tenant }: CallContext): { pendingPerAgent: number; pendingPerTenant: number } {
     const limits = tenantOf(this.#parts.policy.current, tenant)?.limits;
     // A reload took the tenant away since the verdict: what is asked now is refused.
-    if (limits === undefined) throw new PermissionDenied('unknown_tenant', 'The policy no longer has this tenant.');
+    if (limits === undefined)
+      throw new PermissionDenied('unknown_tenant', 'The policy no longer has this tenant.');
     return { pendingPerAgent: limits.pending_per_agent, pendingPerTenant: limits.pending_per_tenant };
   }
 
