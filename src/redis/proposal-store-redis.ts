@@ -17,8 +17,8 @@ import { recordOfHash } from './proposal-record-redis.ts';
 import { type Ask, Scripts } from './scripts.ts';
 import { offEntryOf } from './switch-entry.ts';
 
-/** What every transition script answers: a word, the hash as it stands then, and one thing more. */
-const Reply = z.tuple([z.string(), z.array(z.string()), z.string()]);
+/** What every transition script answers: a word, the hash as it stands then, one thing more, and the switch's epoch. */
+const Reply = z.tuple([z.string(), z.array(z.string()), z.string(), z.coerce.number()]);
 
 export class WrongShard extends Error {
   override readonly name = 'WrongShard';
@@ -88,10 +88,9 @@ export class ProposalStoreRedis implements ProposalStore {
       texts: [sealed.text, sealed.seal, JSON.stringify(createdDetail(sealed))],
     });
     switch (reply.word) {
-      case 'new':
       case 'stale_terms':
-        this.#epochs.remember(shard, Number(reply.extra));
-        if (reply.word === 'stale_terms') return { created: 'stale_terms' };
+        return { created: 'stale_terms' };
+      case 'new':
         return { created: 'new', record: recordIn(reply, terms.id) };
       case 'joined':
         return { created: 'joined', record: recordIn(reply, ProposalId.parse(idIn(reply))) };
@@ -182,7 +181,6 @@ export class ProposalStoreRedis implements ProposalStore {
     const refusal = ADMISSION_REFUSALS[reply.word];
     if (refusal !== undefined) return { ok: false, refusal, record: recordOfHash(id, reply.hash) };
     if (reply.word !== 'admitted') throw unexpected('admit', reply.word);
-    this.#epochs.remember(shard, Number(reply.extra));
     const record = recordIn(reply, id);
     if (record.state.status !== 'executing') throw unexpected('admit', record.state.status);
     const { admittedAt } = record.state;
@@ -288,7 +286,8 @@ export class ProposalStoreRedis implements ProposalStore {
   }
 
   async #transition(name: Parameters<Scripts['run']>[0], ask: Ask): Promise<TransitionReply> {
-    const [word, hash, extra] = Reply.parse(await this.#scripts.run(name, ask));
+    const [word, hash, extra, epoch] = Reply.parse(await this.#scripts.run(name, ask));
+    this.#epochs.remember(ask.shard, epoch);
     return { word, hash, extra };
   }
 

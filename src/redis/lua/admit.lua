@@ -37,4 +37,4 @@ audit('admission.granted', p.tenant, id, { admission = ask.admission, executor =
 redis.call('HSET', key, 'admission:' .. ask.admission, '1')
 move(key, id, p, 'executing',
   { 'admission', ask.admission, 'executor', ask.executor, 'admittedAt', now, 'leaseUntil', leaseUntil }, leaseUntil)
-return answer('admitted', key, epoch)
+return answer('admitted', key)

@@ -10,7 +10,7 @@ if broken then return broken end
 -- The same proposal again: an answer that was lost on its way. Settled and gone, it is not made anew.
 local same = fetch(key)
 if same then
-  if same.digest == ask.digest then return answer('joined', key, epoch_now()) end
+  if same.digest == ask.digest then return answer('joined', key) end
   return answer('conflict', nil, ask.id)
 end
 if redis.call('ZSCORE', SPENT, ask.id) then return answer('conflict', nil, ask.id) end
@@ -19,7 +19,7 @@ if ask.idem then
   local p = standing and fetch(proposal_key(standing))
   if p then
     if p.tool == ask.tool and p.argumentsDigest == ask.argumentsDigest and p.principal == ask.principal then
-      return answer('joined', proposal_key(standing), epoch_now())
+      return answer('joined', proposal_key(standing))
     end
     return answer('conflict', nil, standing)
   end
@@ -29,7 +29,7 @@ local epoch = armed_epoch(ask.seen)
 local scope, entry = off_now(ask)
 if scope then return answer('writes_off', nil, entry) end
 if not epoch then return answer('writes_off', nil, '') end
-if epoch ~= ask.epoch or math.abs(now - ask.createdAt) > 5000 then return answer('stale_terms', nil, epoch) end
+if epoch ~= ask.epoch or math.abs(now - ask.createdAt) > 5000 then return answer('stale_terms') end
 
 local p = {
   tenant = ask.tenant, agent = ask.agent, environment = ask.environment, tool = ask.tool, revision = '0',
@@ -95,4 +95,4 @@ if ask.basis == 'policy' then
 else
   move(key, ask.id, p, 'pending', {}, ask.deadline)
 end
-return answer('new', key, epoch)
+return answer('new', key)

@@ -37,10 +37,6 @@ local function fetch(key)
   return fields
 end
 
-local function answer(code, key, extra)
-  return { code, key and redis.call('HGETALL', key) or {}, extra and tostring(extra) or '' }
-end
-
 -- nil, or an error reply where one of our keys holds what no script of ours puts there.
 local function damage(expected)
   expected[PENDING], expected[READY], expected[EXECUTING] = 'zset', 'zset', 'zset'
@@ -173,6 +169,11 @@ end
 
 local function epoch_now()
   return whole(redis.pcall('HGET', SWITCH, 'epoch')) or 0
+end
+
+-- With each answer the caller learns the epoch, and believes no lower one from then on.
+local function answer(code, key, extra)
+  return { code, key and redis.call('HGETALL', key) or {}, extra and tostring(extra) or '', tostring(epoch_now()) }
 end
 
 -- The scope by which a call of this kind is off now, or nil; and its entry.
