@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { type Logger, pino } from 'pino';
 import { type CredentialProvider, Credentials } from './core/execution/credentials.ts';
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
@@ -8,6 +9,7 @@ import type { ToolDefinition } from './core/tool/tool.ts';
 import { ToolRegistry } from './core/tool/tool-registry.ts';
 import { Guard } from './guard/guard.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
+import { scrubJson } from './queue/scrub.ts';
 import { Waiter } from './queue/waiter.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { checkRedis, type OpenRedisOptions, openRedis } from './redis/connection.ts';
@@ -34,7 +36,7 @@ export interface GuardOptions {
 export interface OpenGuard extends Pick<Guard, 'call' | 'propose' | 'attach'> {
   /** Checks that Redis is there and fit for this. Optional: each write checks what it needs. @throws RedisUnfit, StoreUnavailable */
   ready(): Promise<void>;
-  /** Ends the connections. Proposals stand; `attach` finds them again. */
+  /** Ends the waiting (`StillPending`) and the connections. Proposals stand; `attach` finds them again. */
   close(): Promise<void>;
 }
 
@@ -61,6 +63,9 @@ export function createGuard(options: GuardOptions): OpenGuard {
   const { redis, subscriber } = connections;
   const store = new ProposalStoreRedis({ redis, shards });
   const dispatch = new DispatchBullMQ({ connection: redis, shards });
+  const closing = new AbortController();
+  // As many as there are calls that wait.
+  setMaxListeners(0, closing.signal);
   const guard = new Guard({
     policy,
     registry,
@@ -71,6 +76,8 @@ export function createGuard(options: GuardOptions): OpenGuard {
     dispatch,
     waiter: new Waiter({ store, news: new ProposalNewsRedis({ subscriber, shards }) }),
     readCredentials: options.readCredentials ?? NO_CREDENTIALS,
+    scrub: scrubJson,
+    closing: closing.signal,
     shards,
     random: randomBytes,
     logger,
@@ -83,6 +90,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
       for (const warning of (await checkRedis(redis)).warnings) logger.warn(warning);
     },
     async close() {
+      closing.abort();
       await dispatch.close();
       connections.close();
     },

@@ -105,10 +105,15 @@ export class StillPending extends CallError {
   readonly retryable = false;
 }
 
-/** Redis or the queue did not answer. Nothing is known to have been done. */
+/** Redis or the queue did not answer. With a `proposal`, that one may stand: look at it before calling again. */
 export class Unavailable extends CallError {
   readonly code = 'unavailable';
-  readonly retryable = true;
+  readonly retryable: boolean;
+
+  constructor(message: string, options: { proposal?: string; cause?: unknown; retryable?: boolean } = {}) {
+    super(message, options);
+    this.retryable = options.retryable ?? options.proposal === undefined;
+  }
 }
 
 export class PendingLimit extends CallError {

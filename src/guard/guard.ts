@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { AuditKind } from '../core/audit/audit-entry.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
-import type { CredentialProvider } from '../core/execution/credentials.ts';
+import type { CredentialProvider, Credentials } from '../core/execution/credentials.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import { CallContext, type CallContextInput } from '../core/identity/call-context.ts';
 import { evaluate } from '../core/policy/evaluate.ts';
@@ -15,7 +15,7 @@ import {
   ProposalId,
   shardOfTenant,
 } from '../core/proposal/proposal-id.ts';
-import { type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import { type Created, type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type ProposalKey, type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
 import { describeScope } from '../core/switch/scope.ts';
@@ -75,6 +75,10 @@ export interface GuardParts {
   readonly waiter: ProposalWaiter;
   /** Credentials for reads alone. The guard has none for writes. */
   readonly readCredentials: CredentialProvider;
+  /** JSON text without the values of these credentials: what a tool answers goes into a prompt. */
+  readonly scrub: (json: string, credentials: Credentials) => string;
+  /** Aborted when the guard is closed: whoever waits then is told, and the proposals stand. */
+  readonly closing: AbortSignal;
   readonly shards: number;
   readonly random: (bytes: number) => Uint8Array;
   readonly logger: Logger;
@@ -98,9 +102,12 @@ export class Guard {
    * @throws CallError, always one of the classes in call-errors.ts
    */
   async call(call: ToolCallInput, context: CallContextInput, wait: WaitOptions = {}): Promise<unknown> {
+    checkWait(wait);
     const judged = await this.#judge(call, context);
     if (judged.verdict.verdict === 'allow' && judged.verdict.basis === 'read')
       return this.#read(judged, wait);
+    // Who has stopped waiting already is not asking for a write any more.
+    wait.signal?.throwIfAborted();
     const handle = await this.#propose(judged, judged.verdict);
     return handle.result(wait);
   }
@@ -127,30 +134,34 @@ export class Guard {
     const record = proposal.success
       ? await available(() => this.#parts.store.read(proposal.data))
       : undefined;
-    const opened = record && unseal(this.#parts.proposalKey, record.termsText, record.seal);
-    if (
-      !opened?.ok ||
-      opened.sealed.terms.id !== record?.id ||
-      !sameCaller(opened.sealed.terms.context, caller)
-    ) {
+    const sealed = record && this.#opened(record);
+    if (sealed === undefined || !sameCaller(sealed.terms.context, caller)) {
       throw new PermissionDenied('not_found', 'There is no such proposal of this agent and principal.');
     }
-    return this.#handle(opened.sealed);
+    return this.#handle(sealed);
   }
 
-  async #judge(call: ToolCallInput, contextInput: CallContextInput): Promise<Judged> {
+  #opened(record: ProposalRecord): SealedTerms | undefined {
+    const opened = unseal(this.#parts.proposalKey, record.termsText, record.seal);
+    return opened.ok && opened.sealed.terms.id === record.id ? opened.sealed : undefined;
+  }
+
+  async #judge(input: ToolCallInput, contextInput: CallContextInput): Promise<Judged> {
     const context = parseContext(contextInput);
     const { policy, registry } = this.#parts;
     const loaded = policy.current;
-    const toolName = typeof call.tool === 'string' ? call.tool : '';
+    // Read once: what a getter answers the second time, or the caller changes while this waits, was never checked.
+    const { tool: named, args, reason, idempotencyKey } = input;
+    const extras = { reason, idempotencyKey };
+    const toolName = typeof named === 'string' ? named : '';
     const tool = registry.get(toolName);
     if (tool === undefined) {
       const shown = visibleText(toolName).text.slice(0, 64);
       await this.#note('call.forbidden', context, { tool: shown, reason: 'unknown_tool' });
       throw new PermissionDenied('unknown_tool', `There is no tool named "${shown}".`);
     }
-    checkExtras(call);
-    const frozen = freezeArguments(tool, call.args);
+    checkExtras(extras);
+    const frozen = freezeArguments(tool, args);
     if (!frozen.ok) {
       await this.#note('call.malformed', context, {
         tool: tool.name,
@@ -170,13 +181,13 @@ export class Guard {
       });
       throw new PermissionDenied(verdict.reason, verdict.message);
     }
-    return { call, context, tool, frozen, verdict, policyVersion: loaded.version };
+    return { extras, context, tool, frozen, verdict, policyVersion: loaded.version };
   }
 
   async #read(judged: Judged, wait: WaitOptions): Promise<unknown> {
     const { tool, context, frozen } = judged;
     const signal = AbortSignal.any([
-      AbortSignal.timeout(Math.min(tool.timeout, wait.timeout ?? tool.timeout)),
+      timeoutOf(Math.min(tool.timeout, wait.timeout ?? tool.timeout)),
       ...(wait.signal === undefined ? [] : [wait.signal]),
     ]);
     const { tenant, environment, agent, principal, run } = context;
@@ -190,15 +201,15 @@ export class Guard {
       argumentsDigest: frozen.digest,
     };
     try {
-      const credentials = await this.#parts.readCredentials.fetch(
-        { tenant, environment, tool: tool.name, access: 'read' },
+      const credentials = await untilAborted(
         signal,
+        this.#parts.readCredentials.fetch({ tenant, environment, tool: tool.name, access: 'read' }, signal),
       );
       const value = await untilAborted(
         signal,
         tool.execute(frozen.value, { context, credentials, signal, idempotencyKey: frozen.digest }),
       );
-      const result = resultFrom(value);
+      const result = resultFrom(value, (json) => this.#parts.scrub(json, credentials));
       if (!result.ok) throw new Error('the tool answered with something that is not JSON');
       this.#parts.logger.info(entry, 'read');
       return JSON.parse(result.json);
@@ -212,14 +223,14 @@ export class Guard {
   }
 
   async #propose(judged: Judged, verdict: Allow | RequireApproval): Promise<ProposalHandle> {
-    const { store, dispatch, logger } = this.#parts;
+    const { dispatch, logger } = this.#parts;
     const limits = this.#pendingLimits(judged.context);
     let standing = verdict;
     for (let attempt = 0; attempt < CREATE_TRIES; attempt += 1) {
       const reading = await available(() => this.#parts.writeSwitch.read(judged.context, judged.tool.name));
       if (reading.writes.state !== 'on') throw writesDisabled(reading.writes);
       const sealed = sealTerms(this.#parts.proposalKey, this.#terms(judged, standing, reading));
-      const created = await available(() => store.create(sealed, limits));
+      const created = await available(() => this.#create(sealed, limits));
       switch (created.created) {
         case 'new': {
           const { id, deadline, basis } = sealed.terms;
@@ -233,10 +244,17 @@ export class Guard {
           return this.#handle(sealed);
         }
         case 'joined': {
-          const opened = unseal(this.#parts.proposalKey, created.record.termsText, created.record.seal);
-          if (!opened.ok)
-            throw new Unavailable('The proposal that this call would join is damaged. Tell an operator.');
-          return this.#handle(opened.sealed);
+          const standing = this.#opened(created.record);
+          // The store said which one it is, and the store is not believed: its result would be another caller's.
+          if (standing === undefined || !isSameCall(standing.terms, sealed.terms)) {
+            const detail = { alarm: 'joined_another', joined: created.record.id };
+            await this.#note('alarm.raised', judged.context, detail);
+            throw new Unavailable(
+              'The proposal that this call would join is damaged. Nothing was done. Tell an operator.',
+              { retryable: false },
+            );
+          }
+          return this.#handle(standing);
         }
         case 'conflict':
           throw new InvalidArguments(
@@ -270,8 +288,30 @@ export class Guard {
     );
   }
 
+  /** The same terms again make nothing twice, so an answer that was lost is asked for once more. */
+  async #create(sealed: SealedTerms, limits: Parameters<ProposalStore['create']>[1]): Promise<Created> {
+    const { store } = this.#parts;
+    const { id } = sealed.terms;
+    try {
+      return await store.create(sealed, limits);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable)) throw error;
+    }
+    try {
+      const again = await store.create(sealed, limits);
+      const ours = again.created === 'joined' && again.record.id === id;
+      return ours ? { created: 'new', record: again.record } : again;
+    } catch (cause) {
+      if (!(cause instanceof StoreUnavailable)) throw cause;
+      throw new Unavailable(
+        `Whether this call was proposed is not known: the store stopped answering. If it was, it stands as ${id}. Ask for the result of ${id} before you call again, or it may be done twice.`,
+        { proposal: id, cause },
+      );
+    }
+  }
+
   #terms(judged: Judged, verdict: Allow | RequireApproval, reading: SwitchReading): ProposalTerms {
-    const { call, context, tool, frozen, policyVersion } = judged;
+    const { extras, context, tool, frozen, policyVersion } = judged;
     const { shards, random } = this.#parts;
     const shard = shardOfTenant(context.tenant, shards);
     return {
@@ -285,8 +325,8 @@ export class Guard {
       context,
       policyVersion,
       ...basisOf(verdict),
-      ...(call.reason === undefined ? {} : { statedReason: call.reason }),
-      ...(call.idempotencyKey === undefined ? {} : { idempotencyKey: call.idempotencyKey }),
+      ...(extras.reason === undefined ? {} : { statedReason: extras.reason }),
+      ...(extras.idempotencyKey === undefined ? {} : { idempotencyKey: extras.idempotencyKey }),
       switchEpoch: reading.epoch,
       createdAt: reading.now,
       deadline:
@@ -303,7 +343,7 @@ export class Guard {
   }
 
   #handle(sealed: SealedTerms): ProposalHandle {
-    return new ProposalHandle(sealed, this.#parts.store, this.#parts.waiter, this.#parts.dispatch);
+    return new ProposalHandle(sealed, this.#parts);
   }
 
   /** A refusal stands whether or not it could be audited; that it could not is said loudly. */
@@ -322,15 +362,11 @@ export class Guard {
 /** One proposal, from the agent's side. */
 export class ProposalHandle {
   readonly #sealed: SealedTerms;
-  readonly #store: ProposalStore;
-  readonly #waiter: ProposalWaiter;
-  readonly #dispatch: Dispatch;
+  readonly #parts: Pick<GuardParts, 'store' | 'waiter' | 'dispatch' | 'closing'>;
 
-  constructor(sealed: SealedTerms, store: ProposalStore, waiter: ProposalWaiter, dispatch: Dispatch) {
+  constructor(sealed: SealedTerms, parts: Pick<GuardParts, 'store' | 'waiter' | 'dispatch' | 'closing'>) {
     this.#sealed = sealed;
-    this.#store = store;
-    this.#waiter = waiter;
-    this.#dispatch = dispatch;
+    this.#parts = parts;
   }
 
   get id(): ProposalId {
@@ -353,17 +389,25 @@ export class ProposalHandle {
    * signal's reason.
    */
   async result(wait: WaitOptions = {}): Promise<unknown> {
-    const timeout = wait.timeout === undefined ? undefined : AbortSignal.timeout(wait.timeout);
-    const signals = [timeout, wait.signal].filter((signal) => signal !== undefined);
+    checkWait(wait);
+    const { waiter, closing } = this.#parts;
+    const timeout = wait.timeout === undefined ? undefined : timeoutOf(wait.timeout);
+    const closed = new AbortController();
+    const close = () => closed.abort();
+    if (closing.aborted) close();
+    closing.addEventListener('abort', close, { once: true });
+    const signals = [closed.signal, timeout, wait.signal].filter((signal) => signal !== undefined);
     const settled = (record: ProposalRecord) => TERMINAL_STATUSES.has(record.state.status);
     try {
-      const record = await this.#waiter.waitFor(
-        this.id,
-        settled,
-        signals.length === 0 ? {} : { signal: AbortSignal.any(signals) },
-      );
+      const record = await waiter.waitFor(this.id, settled, { signal: AbortSignal.any(signals) });
       return resultOf(record);
     } catch (error) {
+      if (closing.aborted && !wait.signal?.aborted && !(error instanceof CallError)) {
+        throw new StillPending(
+          `The guard was closed while this call waited. It stands as ${this.id}; ask for its result later and do not propose it again.`,
+          { proposal: this.id },
+        );
+      }
       if (timeout?.aborted && !wait.signal?.aborted) {
         throw new StillPending(
           `Nobody has settled this call yet. It stands as ${this.id}; ask for its result later and do not propose it again.`,
@@ -375,6 +419,8 @@ export class ProposalHandle {
         `The result of ${this.id} cannot be read: it is damaged or no longer kept. Do not repeat the call before a person has looked at the audit.`,
         { proposal: this.id, cause: error },
       );
+    } finally {
+      closing.removeEventListener('abort', close);
     }
   }
 
@@ -382,26 +428,31 @@ export class ProposalHandle {
   async withdraw(why?: string): Promise<boolean> {
     const { agent, principal } = this.#sealed.terms.context;
     const settled = await available(() =>
-      this.#store.withdraw(this.id, {
+      this.#parts.store.withdraw(this.id, {
         agent,
         principal,
         ...(why === undefined ? {} : { why: why.slice(0, 500) }),
       }),
     );
     if (settled === 'settled')
-      await this.#dispatch.wake(this.id).catch(() => 'the job finds it settled when it is due');
+      await this.#parts.dispatch.wake(this.id).catch(() => 'the job finds it settled when it is due');
     return settled === 'settled';
   }
 
   async #record(): Promise<ProposalRecord> {
-    const record = await available(() => this.#store.read(this.id));
+    const record = await available(() => this.#parts.store.read(this.id));
     if (record === undefined) throw new Unavailable('The proposal is no longer kept.', { proposal: this.id });
     return record;
   }
 }
 
+interface Extras {
+  readonly reason: string | undefined;
+  readonly idempotencyKey: string | undefined;
+}
+
 interface Judged {
-  readonly call: ToolCallInput;
+  readonly extras: Extras;
   readonly context: CallContext;
   readonly tool: ToolDefinition;
   readonly frozen: FrozenArguments & { ok: true };
@@ -448,23 +499,42 @@ function parseContext(context: CallContextInput): CallContext {
   );
 }
 
-function checkExtras(call: ToolCallInput): void {
+function checkExtras({ reason, idempotencyKey: key }: Extras): void {
   const issues: string[] = [];
-  if (
-    call.reason !== undefined &&
-    (typeof call.reason !== 'string' || call.reason.length > STATED_REASON_LIMIT)
-  ) {
+  if (reason !== undefined && (typeof reason !== 'string' || reason.length > STATED_REASON_LIMIT)) {
     issues.push(`reason must be text of at most ${STATED_REASON_LIMIT} characters`);
-  } else if (call.reason !== undefined && !call.reason.isWellFormed()) {
+  } else if (reason !== undefined && !reason.isWellFormed()) {
     issues.push('reason has half a surrogate pair');
   }
-  const key = call.idempotencyKey;
   if (key !== undefined && (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key))) {
     issues.push(
       `idempotencyKey must be 1 to ${IDEMPOTENCY_KEY_LIMIT} printable ASCII characters without spaces`,
     );
   }
   if (issues.length > 0) throw new InvalidArguments('malformed', issues);
+}
+
+/** Before anything is proposed: a wait that fails afterwards would leave a proposal that nobody knows of. */
+function checkWait({ timeout }: WaitOptions): void {
+  if (timeout === undefined || (typeof timeout === 'number' && timeout >= 0)) return;
+  throw new InvalidArguments('malformed', ['timeout must be a number of milliseconds, 0 or more']);
+}
+
+/** Above this a timer of Node fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+function timeoutOf(ms: number): AbortSignal {
+  return AbortSignal.timeout(Math.min(Math.ceil(ms), LONGEST_TIMER_MS));
+}
+
+/** What makes a second call the same one under one idempotency key. Another run may ask for it again. */
+function isSameCall(standing: ProposalTerms, asked: ProposalTerms): boolean {
+  return (
+    sameCaller(standing.context, asked.context) &&
+    standing.tool === asked.tool &&
+    standing.argumentsDigest === asked.argumentsDigest &&
+    standing.idempotencyKey === asked.idempotencyKey
+  );
 }
 
 function sameCaller(a: CallContext, b: CallContext): boolean {
@@ -504,7 +574,11 @@ async function available<T>(ask: () => Promise<T>): Promise<T> {
         { cause },
       );
     }
-    throw cause;
+    if (cause instanceof CallError) throw cause;
+    throw new Unavailable(
+      'What is stored is damaged, or written by another version, so writes are refused. Nothing more was done. Tell an operator; trying again does not help.',
+      { cause, retryable: false },
+    );
   }
 }
 
@@ -519,5 +593,5 @@ function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
 }
 
 function errorName(cause: unknown): string {
-  return cause instanceof Error ? cause.name : 'Error';
+  return cause instanceof Error ? visibleText(String(cause.name)).text.slice(0, 64) : 'Error';
 }

@@ -118,17 +118,26 @@ async function outcomeOf(
   try {
     value = await execute();
   } catch (error) {
+    return outcomeOfError(tool, credentials, error);
+  }
+  // Whatever it answered, it did it: a result that cannot be kept is still a success.
+  return { outcome: 'succeeded', result: resultFrom(value, (json) => scrubJson(json, credentials)).json };
+}
+
+/** What was thrown is the tool's, and may itself throw when it is looked at. */
+function outcomeOfError(tool: ToolDefinition, credentials: Credentials, error: unknown): Outcome {
+  try {
     if (error instanceof ToolRejected) {
       return {
         outcome: 'failed',
-        code: bounded(scrub(error.code, credentials)),
-        message: bounded(scrub(error.message, credentials)),
+        code: bounded(scrub(String(error.code), credentials)),
+        message: bounded(scrub(String(error.message), credentials)),
       };
     }
     return inDoubt(tool, 'error', `the tool threw ${said(error, credentials)}`);
+  } catch {
+    return inDoubt(tool, 'error', 'the tool threw something that cannot be read');
   }
-  // Whatever it answered, it did it: a result that cannot be kept is still a success.
-  return { outcome: 'succeeded', result: scrubJson(resultFrom(value).json, credentials) };
 }
 
 /** A read that broke has changed nothing; of a write nobody can say, unless the tool says so with ToolRejected. */

@@ -31,7 +31,7 @@ async function alarms(id: ProposalId): Promise<unknown[]> {
     proposal: id,
     limit: 100,
   });
-  return entries.filter(({ kind }) => kind === 'alarm.raised').map(({ detail }) => detail['refusal']);
+  return entries.filter(({ kind }) => kind === 'alarm.raised').map(({ detail }) => detail.refusal);
 }
 
 async function copyOf(sealed: SealedTerms): Promise<() => Promise<unknown>> {

@@ -73,7 +73,11 @@ const tools = [
     description: 'Reads a ticket.',
     effect: 'read',
     input: z.strictObject({ id: z.string() }),
-    execute: ({ id }, run) => ({ id, tenant: run.context.tenant, by: run.credentials.get('token') }),
+    execute: ({ id }, run) => ({
+      id,
+      tenant: run.context.tenant,
+      mayWrite: run.credentials.get('token') !== 'read-only',
+    }),
   }),
   defineTool({
     name: 'slow.read',
@@ -146,7 +150,7 @@ describe('the guard', () => {
     await expect(world.guard.call({ tool: 'ticket.read', args: { id: 'T-1' } }, CONTEXT)).resolves.toEqual({
       id: 'T-1',
       tenant: 'acme',
-      by: 'read-only',
+      mayWrite: false,
     });
   });
 

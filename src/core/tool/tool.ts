@@ -183,14 +183,15 @@ const READABLE_RESULT: JsonLimits = {
 /**
  * What a tool returned, as text to keep. Never throws: by now the call has happened, and a result that cannot be kept
  * does not undo it. Undefined properties are dropped, as JSON does; everything else is as strict as for arguments.
+ * @param scrub takes secrets out of JSON text; before it is cut, because half a secret is no longer recognised.
  */
-export function resultFrom(value: unknown): ToolResult {
+export function resultFrom(value: unknown, scrub: (json: string) => string = (json) => json): ToolResult {
   if (value === undefined) return { ok: true, json: 'null', truncated: false };
   const copy = fromHostValue(value, READABLE_RESULT, { undefinedProperties: 'drop' });
   if (!copy.ok) {
-    return { ok: false, json: canonicalJson({ unreadable_result: copy.detail }), truncated: false };
+    return { ok: false, json: scrub(canonicalJson({ unreadable_result: copy.detail })), truncated: false };
   }
-  const json = canonicalJson(copy.value);
+  const json = scrub(canonicalJson(copy.value));
   const bytes = Buffer.byteLength(json);
   if (bytes <= RESULT_BYTES) return { ok: true, json, truncated: false };
   return { ok: true, json: truncatedResult(json, bytes), truncated: true };
