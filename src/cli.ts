@@ -192,7 +192,7 @@ async function runUntilStopped<P extends 'start' | 'executor'>(
   process.on('unhandledRejection', (err) => logger.error({ err }, 'unhandled rejection'));
   const running = await start(config, logger);
   logger.info(`${part === 'start' ? 'the approval service' : 'the executor'} is ready`);
-  process.send?.('ready');
+  process.send?.({ ready: true, port: running.port });
   await new Promise<void>((resolve) => {
     process.once('SIGINT', () => resolve());
     process.once('SIGTERM', () => resolve());

@@ -19,6 +19,8 @@ import { loadTools } from './tools-module.ts';
 
 /** A part that runs until it is stopped. */
 export interface RunningPart {
+  /** Where it listens for Slack, in HTTP mode. */
+  readonly port?: number | undefined;
   /** Finishes what is in hand, within a limit, and ends the connections. Resolves with what it left, in words. */
   stop(): Promise<readonly string[]>;
 }
@@ -68,6 +70,7 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
     const sweeper = new Sweeper({ store, dispatch, logger });
     sweeper.start();
     return {
+      port: surface.port,
       async stop() {
         // The permits first: from here on writes stop by themselves unless another replica renews them.
         permits.stop();

@@ -96,7 +96,7 @@ function printParts(parts: DemoParts, print: (line: string) => void, tookMs: num
 }
 
 function printInvitation(parts: DemoParts, print: (line: string) => void): void {
-  print(`Open  ${parts.slack.url}`);
+  print(`Open  ${parts.slack.url}/?team=T0ACME&user=U0ANA&channel=C0ACMEAPP`);
   print('');
   print('The support agent was told to be "more decisive" and asks to close all 44 open tickets of Acme.');
   print('Three of them are real duplicates. In #acme-approvals, as whoever you choose to be:');
