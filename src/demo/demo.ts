@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { helpDeskSeed } from '../sandbox/help-desk/help-desk-seed.ts';
 import { DEMO_CONTEXT } from './demo-context.ts';
 import { type DemoParts, startDemoParts } from './demo-parts.ts';
@@ -22,7 +22,7 @@ export async function runDemo({
   auto,
   port,
   print,
-  directory = join('.countersign', 'demo'),
+  directory = resolve('.countersign', 'demo'),
 }: DemoRun): Promise<number> {
   const startedAt = performance.now();
   let shown: unknown = pageTally(undefined, undefined);
@@ -84,12 +84,10 @@ async function arm(parts: DemoParts): Promise<void> {
 }
 
 function printParts(parts: DemoParts, print: (line: string) => void, tookMs: number): void {
-  print(
-    `  Redis             a real redis-server on a private socket, append-only, in ${parts.directory}/redis`,
-  );
+  print(`  Redis             a real redis-server on a private socket, append-only, in ${place}/redis`);
   print(`  help desk         ${parts.helpDesk.url}, a token for each tenant, environment and access`);
-  print(`  approval service  countersign start      (log: ${parts.directory}/approvals.log)`);
-  print(`  executor          countersign executor   (log: ${parts.directory}/executor.log)`);
+  print(`  approval service  countersign start      (log: ${place}/approvals.log)`);
+  print(`  executor          countersign executor   (log: ${place}/executor.log)`);
   print(`  local Slack       ${parts.slack.url}`);
   print(`  up in ${(tookMs / 1000).toFixed(1)} s`);
   print('');

@@ -121,19 +121,29 @@ async function tellIt(
     );
   }
 
-  const denied: string[] = [];
-  for (const message of (await ben.messages(CHANNEL)).filter(hasButtons).slice(0, 2)) {
-    await ben.click(message, ACTIONS.deny);
+  const decided = new Set(duplicates.map((ticket) => card(ticket).ts));
+  for (const nth of ['one', 'another']) {
+    const other = await ben.waitForMessage(
+      CHANNEL,
+      (message) => hasButtons(message) && !decided.has(message.ts),
+      CARD_MS,
+    );
+    decided.add(other.ts);
+    await ben.click(other, ACTIONS.deny);
     const modal = await ben.waitForView();
     const answer = await ben.submit(modal, {
       [REASON_INPUT.block]: 'Not a duplicate: another customer, another cause.',
     });
-    expect('Ben denies one and says why', answer.ok, answer);
-    denied.push(message.ts);
+    expect(`Ben denies ${nth} and says why`, answer.ok, answer);
   }
 
   await chen.command('/agent-writes off it closes everything', CHANNEL);
   tell('Chen, on call, types /agent-writes off it closes everything');
+  const answered = await chen.waitForMessage(
+    CHANNEL,
+    (message) => message.ephemeral && /off/i.test(message.text),
+  );
+  tell(`Chen is answered: ${firstSentence(answered.text)}`);
   const late = await create().catch((error: unknown) => error);
   expect('from the answer on, no write starts', errorCode(late) === 'writes_disabled', late);
   const read = await parts.guard.call({ tool: 'ticket.read', args: { status: 'closed' } }, DEMO_CONTEXT);
@@ -198,4 +208,8 @@ function hasButtons(message: SeenMessage): boolean {
 /** What the agent was told, in a word. */
 function errorCode(error: unknown): string {
   return error instanceof CallError ? error.code : error === undefined ? 'ok' : 'unexpected';
+}
+
+function firstSentence(text: string): string {
+  return text.split(/(?<=\.)\s/)[0] ?? text;
 }
