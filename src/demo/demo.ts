@@ -84,6 +84,7 @@ async function arm(parts: DemoParts): Promise<void> {
 }
 
 function printParts(parts: DemoParts, print: (line: string) => void, tookMs: number): void {
+  const place = relative('', parts.directory);
   print(`  Redis             a real redis-server on a private socket, append-only, in ${place}/redis`);
   print(`  help desk         ${parts.helpDesk.url}, a token for each tenant, environment and access`);
   print(`  approval service  countersign start      (log: ${place}/approvals.log)`);
