@@ -70,6 +70,8 @@ export class DispatchBullMQ implements Dispatch {
       const jobId = suffix === 0 ? id : `${id}.${suffix}`;
       const job: ProposalJob | undefined = await queue.getJob(jobId);
       if (job === undefined) return await this.#add(queue, jobId, id, 0);
+      // Somebody else's under our id: it would look at another proposal.
+      if (job.data?.id !== id) continue;
       if (await promoted(job)) return;
       const state = await job.getState();
       // A job that finished can have seen no approval yet, and it holds the id: BullMQ would not add it again.

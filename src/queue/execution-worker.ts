@@ -1,4 +1,4 @@
-import { DelayedError, type Job, Worker } from 'bullmq';
+import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
@@ -113,7 +113,10 @@ export class ExecutionWorker {
   }
 
   async #process(job: ProposalJob, token: string | undefined): Promise<JobResult> {
-    const { id } = JobData.parse(job.data);
+    const data = JobData.safeParse(job.data);
+    // A job that we did not make may ask for a million attempts without a pause: it gets one.
+    if (!data.success) throw new UnrecoverableError('its data is not the id of a proposal alone');
+    const { id } = data.data;
     const attempt = await this.#attempt(id);
     if (attempt.next === 'done') {
       const { status, outcome } = attempt;
@@ -159,12 +162,15 @@ export class ExecutionWorker {
   }
 }
 
-/** With Redis away, BullMQ would wait for it to come back before it lets go. */
+/**
+ * With Redis away, BullMQ would wait for it to come back before it lets go; and so it would to disconnect, because a
+ * connection that is cut while it reconnects never says that it has ended.
+ */
 async function closed(worker: ProposalWorker, force: boolean): Promise<void> {
   try {
     await before(LAST_WORDS_MS, worker.close(force));
   } catch {
-    await worker.disconnect();
+    void worker.disconnect().catch(() => {});
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Logger } from 'pino';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
-import type { ProposalStore } from '../core/proposal/proposal-store.ts';
+import { type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import { DispatchUnavailable } from './dispatch-bullmq.ts';
 
 /** Monotonic, ms. */
 export type MonotonicClock = () => number;
@@ -28,6 +29,7 @@ export class Sweeper {
   #timer: NodeJS.Timeout | undefined;
   #sweeping: Promise<unknown> | undefined;
   #stopped = true;
+  #ending = false;
   #reachable = true;
 
   constructor(parts: {
@@ -47,11 +49,13 @@ export class Sweeper {
   start(): void {
     if (!this.#stopped) return;
     this.#stopped = false;
+    this.#ending = false;
     this.#next();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#ending = true;
     clearTimeout(this.#timer);
     await this.#sweeping;
   }
@@ -98,7 +102,7 @@ export class Sweeper {
     });
   }
 
-  /** One that fails must not keep the others waiting. */
+  /** One that fails must not keep the others waiting; but with nobody there, each of hundreds would wait its time-out. */
   async #each(
     ids: readonly ProposalId[],
     what: string,
@@ -106,10 +110,12 @@ export class Sweeper {
   ): Promise<number> {
     let done = 0;
     for (const id of ids) {
+      if (this.#ending) break;
       try {
         if (await act(id)) done += 1;
       } catch (error) {
         this.#logger.warn({ proposal: id, err: error }, `sweeper: could not ${what}; tries again`);
+        if (isAway(error)) break;
       }
     }
     return done;
@@ -134,4 +140,8 @@ export class Sweeper {
       this.#reachable = false;
     }
   }
+}
+
+function isAway(error: unknown): boolean {
+  return error instanceof StoreUnavailable || error instanceof DispatchUnavailable;
 }
