@@ -7,6 +7,7 @@ import {
   type DecisionDesk,
   DecisionUnsure,
   type DeskAnswer,
+  readRecord,
 } from '../core/approval/decision-desk.ts';
 import { slackIdsOf } from '../core/identity/ids.ts';
 import type { ReasonRule } from '../core/policy/verdict.ts';
@@ -197,25 +198,27 @@ export class CardActions {
     const [action] = body.actions;
     const [id = '', shown = ''] = (action.value ?? '').split(' ');
     const proposal = ProposalId.safeParse(id);
-    const record = proposal.success ? await this.#cardRecorded(proposal.data) : undefined;
+    if (!proposal.success) return undefined;
+    const record = await this.#cardRecorded(proposal.data);
     if (record === undefined) return undefined;
     const click: Click = {
-      proposal: record.id,
+      proposal: proposal.data,
       decision,
       ...actorOf(body),
       card: { channel: body.channel.id, ts: body.container.message_ts },
       sight: { on: 'card', shown },
     };
     // Not believed: it chooses between a form and none, and the desk asks the sealed rule.
-    const terms = parseTerms(record.termsText);
+    const terms = record === 'not_ours' ? undefined : parseTerms(record.termsText);
     const rule = terms === undefined ? undefined : ruleOf(terms);
     return { click, need: rule?.reason[decision] ?? 'none' };
   }
 
-  async #cardRecorded(id: ProposalId): Promise<ProposalRecord | undefined> {
+  async #cardRecorded(id: ProposalId): Promise<ProposalRecord | undefined | 'not_ours'> {
     for (let tries = 0; ; tries += 1) {
-      const record = await this.#parts.store.read(id);
-      if (record === undefined || record.card !== undefined || tries === CARD_WAIT.tries) return record;
+      const record = await readRecord(this.#parts.store, id);
+      if (record === undefined || record === 'not_ours') return record;
+      if (record.card !== undefined || tries === CARD_WAIT.tries) return record;
       await new Promise((resolve) => setTimeout(resolve, CARD_WAIT.ms));
     }
   }

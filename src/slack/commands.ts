@@ -1,6 +1,7 @@
 import type { App } from '@slack/bolt';
 import type { Logger } from 'pino';
 import type { ApproverDirectory } from '../core/approval/approver-directory.ts';
+import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import { type PersonId, personOf, type TenantId } from '../core/identity/ids.ts';
 import { formatDuration } from '../core/policy/duration.ts';
@@ -306,9 +307,9 @@ export class WritesCommand {
   }
 
   async #pendingLine(id: ProposalId, team: string): Promise<string> {
-    const record = await this.#parts.store.read(id);
-    const terms = record === undefined ? undefined : parseTerms(record.termsText);
-    if (record === undefined || terms === undefined) return `• ${code(id)}`;
+    const record = await readRecord(this.#parts.store, id);
+    const terms = record === undefined || record === 'not_ours' ? undefined : parseTerms(record.termsText);
+    if (record === undefined || record === 'not_ours' || terms === undefined) return `• ${code(id)}`;
     const base = this.#parts.workspaceOf(team)?.url;
     const { card } = record;
     const at =

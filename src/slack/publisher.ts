@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { type ApprovalPublicKey, decisionIsGenuine, type SignedDecision } from '../core/approval/decision.ts';
+import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { TenantId } from '../core/identity/ids.ts';
 import type { CardRef, ProposalRecord, ProposalState } from '../core/proposal/proposal.ts';
@@ -136,8 +137,9 @@ export class CardPublisher {
 
   async #drawn(id: ProposalId): Promise<void> {
     const { store, outbox } = this.#parts;
-    const record = await store.read(id);
+    const record = await readRecord(store, id);
     if (record === undefined) return outbox.abandon(id, 'the proposal is gone');
+    if (record === 'not_ours') return this.#brokenSeal(id);
     const unsealed = unseal(this.#parts.proposalKey, record.termsText, record.seal);
     if (!unsealed.ok || unsealed.sealed.terms.id !== id) return this.#brokenSeal(id);
     const { terms } = unsealed.sealed;

@@ -135,6 +135,13 @@ describe('in HTTP mode, what does not come from Slack as Slack sends it', () => 
     await expectNothing();
   });
 
+  it('is turned away where a command says one thing twice', async () => {
+    const command = 'command=%2Fagent-writes&api_app_id=A0COUNTERSIGN&team_id=T0ACME&channel_id=C0ACMEAPP';
+    const typed = `${command}&trigger_id=1.2&text=off&user_id=U0ANA`;
+    expect(await send({ body: `${typed}&user_id=U0CHEN` })).toBe(401);
+    expect((await t.writeSwitch.status()).state).toBe('on');
+  });
+
   it('is turned away where its bytes are not UTF-8, or it is meant for another app', async () => {
     expect(await send({ body: Buffer.from([0x70, 0x3d, 0xff, 0xfe]) })).toBe(401);
     const other = body.replaceAll('A0COUNTERSIGN', 'A0EVIL');

@@ -38,6 +38,8 @@ describe('the publisher', () => {
     await t.cardSaying(sealed.terms.id, 'Approval needed');
     expect(await cardsOf(sealed.terms.id)).toHaveLength(1);
     expect(t.slack.traffic.calls('chat.postMessage')).toHaveLength(2);
+    // It was the outbox that tried again: the SDK gave up at once.
+    expect(t.logged.join('')).toContain('a card could not be drawn; it is tried again');
   });
 
   it('a reply that is lost leaves a second card, on which no click counts', async () => {

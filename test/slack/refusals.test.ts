@@ -204,6 +204,29 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
     expect(await t.entries('alarm.raised')).toHaveLength(1);
   });
 
+  it('is one on a proposal whose record was replaced by that of another, genuine one', async () => {
+    const { sealed, message } = await t.card();
+    const other = await t.propose({ context: { environment: 'staging' } });
+    const keys = await redis.client.keys('*');
+    const keyOf = (id: string) => keys.find((name) => name.endsWith(id)) ?? '';
+    const { id: _id, ...genuine } = await redis.client.hgetall(keyOf(other.terms.id));
+    await redis.client.hset(keyOf(sealed.terms.id), genuine);
+    await t.person('U0ANA').click(message, 'cs_approve');
+    await expectRefused(sealed.terms.id, 'seal_broken');
+  });
+
+  it('is one on a record that no script of ours wrote', async () => {
+    const { sealed, message } = await t.card();
+    const keys = await redis.client.keys('*');
+    const key = keys.find((name) => name.endsWith(sealed.terms.id)) ?? '';
+    await redis.client.hset(key, { environment: 'staging', status: 'pending' });
+    await t.person('U0ANA').click(message, 'cs_approve');
+    await t.told('U0ANA', REFUSAL_NOTICES.seal_broken);
+    expect(await t.refusals()).toEqual(['seal_broken']);
+    expect(await t.entries('alarm.raised')).not.toEqual([]);
+    expect(await redis.client.hget(key, 'status')).toBe('pending');
+  });
+
   it('is one made from a card that does not show the call whole', async () => {
     const { sealed, message } = await t.card({ arguments: { body: 'word '.repeat(1500) } });
     const ana = t.person('U0ANA');

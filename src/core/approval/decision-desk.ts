@@ -4,7 +4,7 @@ import { type PersonId, personOf, slackIdsOf, type TenantId } from '../identity/
 import type { ApprovalRule } from '../policy/verdict.ts';
 import type { CardRef, ProposalRecord } from '../proposal/proposal.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
-import type { ProposalStore } from '../proposal/proposal-store.ts';
+import { type ProposalStore, StoreUnavailable } from '../proposal/proposal-store.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
 import type { Digest } from '../tool/digest.ts';
 import type { ApproverDirectory } from './approver-directory.ts';
@@ -174,7 +174,8 @@ export class DecisionDesk {
   }
 
   async #judge(click: Click): Promise<Admissible | Refused> {
-    const record = await this.#parts.store.read(click.proposal);
+    const record = await readRecord(this.#parts.store, click.proposal);
+    if (record === 'not_ours') return { ok: false, refusal: 'seal_broken', record: undefined };
     if (record === undefined) return { ok: false, refusal: 'not_found', record };
     const no = (refusal: DecisionRefusal): Refused => ({ ok: false, refusal, record });
 
@@ -237,6 +238,22 @@ export class DecisionDesk {
         detail: { alarm: 'seal_broken', at: 'decision' },
       });
     }
+  }
+}
+
+/**
+ * A record that the store cannot make sense of was written by somebody else: as with a broken seal, nothing in it counts.
+ * @throws StoreUnavailable
+ */
+export async function readRecord(
+  store: ProposalStore,
+  id: ProposalId,
+): Promise<ProposalRecord | undefined | 'not_ours'> {
+  try {
+    return await store.read(id);
+  } catch (error) {
+    if (error instanceof StoreUnavailable) throw error;
+    return 'not_ours';
   }
 }
 
