@@ -239,15 +239,15 @@ const HELP: Record<Variable, { example: string; from: string }> = {
   COUNTERSIGN_TOOLS: { example: './tools.js', from: 'your own module: export const tools = [defineTool(…)]' },
   COUNTERSIGN_PROPOSAL_KEY: {
     example: '44 characters of base64',
-    from: 'type: openssl rand -base64 32 (the same value in each guard, executor and approval service)',
+    from: 'type: npx countersign keys generate (the same value in each guard, executor and approval service)',
   },
   COUNTERSIGN_APPROVAL_PRIVATE_KEY: {
     example: '-----BEGIN PRIVATE KEY-----…',
-    from: 'type: openssl genpkey -algorithm ed25519 (for the approval service alone)',
+    from: 'type: npx countersign keys generate (for the approval service alone)',
   },
   COUNTERSIGN_APPROVAL_PUBLIC_KEY: {
     example: '-----BEGIN PUBLIC KEY-----…',
-    from: 'type: openssl pkey -pubout, with the private key on its input',
+    from: 'the public half, from the same npx countersign keys generate as the private one',
   },
   COUNTERSIGN_CREDENTIALS: {
     example: '/run/secrets/countersign',

@@ -4,7 +4,7 @@ import { DEMO_CONTEXT } from './demo-context.ts';
 import { type DemoParts, startDemoParts } from './demo-parts.ts';
 import { playStory } from './story.ts';
 import { type AgentReport, runSupportAgent } from './support-agent.ts';
-import { printTally, type Tally, tallyOf } from './tally.ts';
+import { nameOf, printTally, type Tally, tallyOf } from './tally.ts';
 import { agentWithoutGuard } from './without-guard.ts';
 
 export interface DemoRun {
@@ -118,7 +118,7 @@ function pageTally(tally: Tally | undefined, closedWronglyWithout: number | unde
       ...tally.closed.map(({ ticket, duplicateOf, approvedBy }) =>
         line(
           `${ticket} closed`,
-          `${duplicateOf === undefined ? 'not a duplicate' : 'a duplicate'}; ${approvedBy.map(shortPerson).join(', ')}`,
+          `${duplicateOf === undefined ? 'not a duplicate' : 'a duplicate'}; ${approvedBy.map(nameOf).join(', ')}`,
           duplicateOf === undefined ? 'bad' : 'good',
         ),
       ),
@@ -129,12 +129,4 @@ function pageTally(tally: Tally | undefined, closedWronglyWithout: number | unde
       line('without the guard', closedWronglyWithout ?? '…', 'warn'),
     ],
   };
-}
-
-function shortPerson(person: string): string {
-  const user = person.split('/')[1] ?? person;
-  return user
-    .replace(/^U0/, '')
-    .toLowerCase()
-    .replace(/^./, (first) => first.toUpperCase());
 }

@@ -1,6 +1,7 @@
 import type { AuditEntry } from '../core/audit/audit-entry.ts';
 import type { GroundTruth } from '../sandbox/help-desk/help-desk-seed.ts';
 import type { JournalEntry } from '../sandbox/help-desk/help-desk-store.ts';
+import { demoWorld } from '../sandbox/slack/demo-world.ts';
 
 /** What came of it, from two independent witnesses: the help desk's own journal, and our audit. */
 export interface Tally {
@@ -72,10 +73,17 @@ export function printTally(tally: Tally, closedWronglyWithout: number, print: (l
   print('What came of it, by the help desk’s own journal and the audit:');
   for (const { ticket, duplicateOf, approvedBy } of tally.closed) {
     const what = duplicateOf === undefined ? 'NOT a duplicate' : `duplicate of ${duplicateOf}`;
-    print(`  closed ${ticket} (${what}), approved by ${approvedBy.join(' and ') || 'NOBODY'}`);
+    print(`  closed ${ticket} (${what}), approved by ${approvedBy.map(nameOf).join(' and ') || 'NOBODY'}`);
   }
   print(
     `  denied: ${tally.denied}   halted by the switch: ${tally.halted}   refused by the guard: ${tally.forbidden}`,
   );
   print(`  closed wrongly: ${tally.closedWrongly} (without the guard: ${closedWronglyWithout})`);
+}
+
+/** The name that people know; an id where there is none. */
+export function nameOf(person: string): string {
+  const [team, user] = person.replace('slack:', '').split('/');
+  const workspace = demoWorld().workspaces.find((candidate) => candidate.team === team);
+  return workspace?.users.find(({ id }) => id === user)?.realName ?? person;
 }
