@@ -11,7 +11,7 @@ import { runDemo } from './demo/demo.ts';
 import { generateKeys } from './generate-keys.ts';
 import { readPolicyText } from './policy-file.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
-import { openRedis } from './redis/connection.ts';
+import { openRedis, standingShards } from './redis/connection.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { type RunningPart, startApprovalService, startExecutor } from './service.ts';
 import { loadTools } from './tools-module.ts';
@@ -224,11 +224,14 @@ function openCli() {
 
 async function withSwitch(use: (writeSwitch: WriteSwitchRedis) => Promise<void>): Promise<void> {
   const { config, connections } = openCli();
-  const { shards, startDeadlineMs } = config;
-  const writeSwitch = new WriteSwitchRedis({ redis: connections.redis, shards, startDeadlineMs });
+  const { redis } = connections;
+  // Who types this in an incident may not have SHARDS set, and `off` must reach every shard that there is.
+  const shards = (await standingShards(redis)) ?? config.shards;
+  const writeSwitch = new WriteSwitchRedis({ redis, shards, startDeadlineMs: config.startDeadlineMs });
   try {
     await use(writeSwitch);
   } finally {
+    await writeSwitch.stop();
     connections.close();
   }
 }

@@ -12,7 +12,7 @@ import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
 import { scrubJson } from './queue/scrub.ts';
 import { Waiter } from './queue/waiter.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
-import { checkRedis, type OpenRedisOptions, openRedis } from './redis/connection.ts';
+import { agreeOnShards, checkRedis, type OpenRedisOptions, openRedis } from './redis/connection.ts';
 import { ProposalNewsRedis } from './redis/proposal-news-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
@@ -88,6 +88,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
     attach: (id, context) => guard.attach(id, context),
     async ready() {
       for (const warning of (await checkRedis(redis)).warnings) logger.warn(warning);
+      await agreeOnShards(redis, shards);
     },
     async close() {
       closing.abort();

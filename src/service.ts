@@ -11,7 +11,7 @@ import { ExecutionWorker } from './queue/execution-worker.ts';
 import { Sweeper } from './queue/sweeper.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
-import { checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
+import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { startSlackSurface } from './slack/app.ts';
@@ -38,7 +38,10 @@ interface Stores {
 export async function startApprovalService(config: StartConfig, logger: Logger): Promise<RunningPart> {
   const registry = await loadTools(config.toolsPath);
   const policy = await PolicyFile.open(config.policyPath, registry, logger);
-  const stores = await openStores(config, 'countersign-approvals', logger);
+  const stores = await openStores(config, 'countersign-approvals', logger).catch((error: unknown) => {
+    policy.close();
+    throw error;
+  });
   const { connections, store, writeSwitch, audit, dispatch } = stores;
   try {
     const { transport } = config.slack;
@@ -91,8 +94,13 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
 /** The executor: the one process that holds credentials for writes. */
 export async function startExecutor(config: ExecutorConfig, logger: Logger): Promise<RunningPart> {
   const registry = await loadTools(config.toolsPath);
+  // May refuse, so before anything is open.
+  const credentials = credentialProviderOf(config.credentials);
   const policy = await PolicyFile.open(config.policyPath, registry, logger);
-  const stores = await openStores(config, 'countersign-executor', logger);
+  const stores = await openStores(config, 'countersign-executor', logger).catch((error: unknown) => {
+    policy.close();
+    throw error;
+  });
   const { connections, store, writeSwitch, dispatch } = stores;
   const worker = new ExecutionWorker({
     store,
@@ -100,7 +108,7 @@ export async function startExecutor(config: ExecutorConfig, logger: Logger): Pro
     registry,
     policy: policy.holder,
     keys: { proposal: [config.proposalKey.reveal()], approval: [config.approvalPublicKey] },
-    credentials: credentialProviderOf(config.credentials),
+    credentials,
     dispatch,
     connection: connections.redis,
     shards: config.shards,
@@ -134,6 +142,7 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
   const { redis } = connections;
   try {
     for (const warning of (await checkRedis(redis)).warnings) logger.warn(warning);
+    await agreeOnShards(redis, shards);
   } catch (error) {
     connections.close();
     throw error instanceof StoreUnavailable
@@ -154,7 +163,8 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
   };
 }
 
-async function closeStores({ connections, dispatch }: Stores): Promise<void> {
+async function closeStores({ connections, dispatch, writeSwitch }: Stores): Promise<void> {
+  await writeSwitch.stop();
   await dispatch.close();
   connections.close();
 }

@@ -1,5 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import { SHARD_COUNT_KEY } from './keys.ts';
 
 /** How long anything waits for Redis before it says `StoreUnavailable`. */
 export const ANSWER_TIMEOUT_MS = 2_000;
@@ -199,6 +200,26 @@ export async function checkRedis(redis: Redis): Promise<RedisCheck> {
     );
   }
   return { version, persistent, warnings };
+}
+
+/**
+ * At boot. Parts that disagree put a tenant's budgets and pending calls into two shards, and an `off` of the part that
+ * knows fewer reaches not all of them.
+ * @throws RedisUnfit, StoreUnavailable
+ */
+export async function agreeOnShards(redis: Redis, shards: number): Promise<void> {
+  const standing = await answerOf(redis, () => redis.set(SHARD_COUNT_KEY, String(shards), 'NX', 'GET'));
+  if (standing === null || standing === String(shards)) return;
+  throw new RedisUnfit(
+    `SHARDS is ${shards} here, and ${JSON.stringify(standing.slice(0, 10))} in the parts that started first. Set it to the same everywhere. ` +
+      `To change it: stop every part, let what is pending end, and type: redis-cli DEL '${SHARD_COUNT_KEY}'`,
+  );
+}
+
+/** As the parts that run here have it; undefined where none has ever started, or it cannot be read. */
+export async function standingShards(redis: Redis): Promise<number | undefined> {
+  const text = await answerOf(redis, () => redis.get(SHARD_COUNT_KEY)).catch(() => null);
+  return text !== null && /^[1-9][0-9]{0,2}$/.test(text) ? Number(text) : undefined;
 }
 
 /** Hosted Redis forbids CONFIG: then we do not know, and say that nothing is kept. */

@@ -34,6 +34,9 @@ export function shardKey(shard: number, name: (typeof SHARD_KEYS)[number]): stri
   return inShard(shard, name);
 }
 
+/** How many shards this installation has; in the one that every number of shards has. */
+export const SHARD_COUNT_KEY = inShard(0, 'shards');
+
 export function proposalKey(id: ProposalId): string {
   return inShard(shardOfProposal(id), `proposal:${id}`);
 }
