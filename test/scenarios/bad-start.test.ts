@@ -116,7 +116,7 @@ async function run(
   env: Record<string, string | undefined>,
   command: string,
 ): Promise<{ code: unknown; errors: string }> {
-  const child = spawn(process.execPath, [CLI, '--env', '/nonexistent.env', command], {
+  const child = spawn(process.execPath, ['--import', 'tsx', CLI, '--env', '/nonexistent.env', command], {
     env: env as Record<string, string>,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
