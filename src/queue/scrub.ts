@@ -5,8 +5,8 @@ const SECRET_MIN_LENGTH = 4;
 const BLANK = '[credential]';
 
 /**
- * The text without any credential's value: as it is, in JSON, in a URL, and in base64, which are the forms in which
- * downstream errors quote a header or an address.
+ * The text without any credential's value: as it is, in JSON, in JSON within JSON, in a URL or a form, and in base64
+ * and hex, which are the forms in which downstream errors quote a header, a body or an address.
  */
 export function scrub(text: string, credentials: Credentials): string {
   // Longest first: one secret can be the beginning of another.
@@ -19,8 +19,13 @@ export function scrub(text: string, credentials: Credentials): string {
 
 /** The same for JSON text, which stays JSON also where a secret is part of a number. */
 export function scrubJson(json: string, credentials: Credentials): string {
-  if (scrub(json, credentials) === json) return json;
-  return JSON.stringify(scrubbed(JSON.parse(json), (text) => scrub(text, credentials)));
+  let found = false;
+  const clean = scrubbed(JSON.parse(json), (text) => {
+    const without = scrub(text, credentials);
+    found ||= without !== text;
+    return without;
+  });
+  return found ? JSON.stringify(clean) : json;
 }
 
 function scrubbed(value: unknown, clean: (text: string) => string): unknown {
@@ -33,14 +38,23 @@ function scrubbed(value: unknown, clean: (text: string) => string): unknown {
 
 function formsOf(secret: string): string[] {
   const bytes = Buffer.from(secret, 'utf8');
+  const inUrl = encodeURIComponent(secret.toWellFormed());
   const forms = [
     secret,
-    JSON.stringify(secret).slice(1, -1),
-    encodeURIComponent(secret.toWellFormed()),
+    inJson(secret),
+    inJson(inJson(secret)),
+    inUrl,
+    inUrl.replaceAll(/%[0-9A-F]{2}/g, (octet) => octet.toLowerCase()),
+    new URLSearchParams({ v: secret }).toString().slice('v='.length),
     bytes.toString('hex'),
+    bytes.toString('hex').toUpperCase(),
     ...base64Forms(bytes),
   ];
   return [...new Set(forms)];
+}
+
+function inJson(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
 }
 
 /**
