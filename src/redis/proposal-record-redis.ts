@@ -117,7 +117,7 @@ export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalR
  * another epoch, scope or budget than was sealed. A text that is not the one under `digest` is left to its seal.
  */
 function comparedFieldsAreOfTheTerms(hash: Record<string, string>, text: string): void {
-  if (hash['digest'] !== termsDigestOf(text)) return;
+  if (hash.digest !== termsDigestOf(text)) return;
   const terms = parseTerms(text);
   if (terms === undefined) return;
   const changed = Object.entries(comparedFieldsOf(terms)).find(([field, value]) => hash[field] !== value);
