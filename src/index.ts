@@ -4,7 +4,10 @@ export type { CredentialProvider, CredentialScope } from './core/execution/crede
 export { Credentials, CredentialsUnavailable } from './core/execution/credentials.ts';
 export { ToolRejected } from './core/execution/tool-rejected.ts';
 export type { CallContextInput } from './core/identity/call-context.ts';
-export { PolicyInvalidError } from './core/policy/policy-load.ts';
+export { loadPolicyOrThrow, PolicyInvalidError } from './core/policy/policy-load.ts';
+export { PolicyHolder } from './core/policy/policy-source.ts';
+export { StoreUnavailable } from './core/proposal/proposal-store.ts';
+export { ProposalKeyTooShort } from './core/proposal/seal.ts';
 export {
   defineTool,
   type ToolDefinition,
@@ -12,6 +15,7 @@ export {
   type ToolRun,
   type ToolSpec,
 } from './core/tool/tool.ts';
+export { DuplicateTool } from './core/tool/tool-registry.ts';
 export { createGuard, type GuardOptions, type OpenGuard } from './create-guard.ts';
 export {
   ApprovalDenied,

@@ -93,10 +93,15 @@ export class OutcomeUnknown extends CallError {
   readonly retryable = false;
 }
 
-/** It ran and the system that it writes to (or reads from) said no. */
+/** It ran and the system that it writes to said no; or a read did not work, which may be tried again. */
 export class ExecutionFailed extends CallError {
   readonly code = 'execution_failed';
-  readonly retryable = false;
+  readonly retryable: boolean;
+
+  constructor(message: string, options: { proposal?: string; cause?: unknown; retryable?: boolean } = {}) {
+    super(message, options);
+    this.retryable = options.retryable ?? false;
+  }
 }
 
 /** Still waiting for people when the caller's patience ended. The proposal stands. */

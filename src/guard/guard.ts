@@ -1,8 +1,10 @@
 import type { Logger } from 'pino';
+import { z } from 'zod';
 import type { AuditKind } from '../core/audit/audit-entry.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { CredentialProvider, Credentials } from '../core/execution/credentials.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
+import { ToolRejected } from '../core/execution/tool-rejected.ts';
 import { CallContext, type CallContextInput } from '../core/identity/call-context.ts';
 import { evaluate } from '../core/policy/evaluate.ts';
 import { tenantOf } from '../core/policy/policy.ts';
@@ -200,24 +202,32 @@ export class Guard {
       run,
       argumentsDigest: frozen.digest,
     };
+    let credentials: Credentials | undefined;
     try {
-      const credentials = await untilAborted(
+      const fetched = await untilAborted(
         signal,
         this.#parts.readCredentials.fetch({ tenant, environment, tool: tool.name, access: 'read' }, signal),
       );
+      credentials = fetched;
       const value = await untilAborted(
         signal,
-        tool.execute(frozen.value, { context, credentials, signal, idempotencyKey: frozen.digest }),
+        tool.execute(frozen.value, { context, credentials: fetched, signal, idempotencyKey: frozen.digest }),
       );
-      const result = resultFrom(value, (json) => this.#parts.scrub(json, credentials));
+      const result = resultFrom(value, (json) => this.#parts.scrub(json, fetched));
       if (!result.ok) throw new Error('the tool answered with something that is not JSON');
       this.#parts.logger.info(entry, 'read');
       return JSON.parse(result.json);
     } catch (cause) {
       this.#parts.logger.warn({ ...entry, failed: errorName(cause) }, 'read failed');
+      const said = saidByTool(cause, (json) =>
+        credentials === undefined ? json : this.#parts.scrub(json, credentials),
+      );
       throw new ExecutionFailed(
-        `${tool.name} could not be read (${errorName(cause)}). It only reads, so trying once more is safe.`,
-        { cause },
+        `${tool.name} could not be read: ${said}. It only reads, so trying once more is safe.`,
+        {
+          cause,
+          retryable: true,
+        },
       );
     }
   }
@@ -594,4 +604,11 @@ function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
 
 function errorName(cause: unknown): string {
   return cause instanceof Error ? visibleText(String(cause.name)).text.slice(0, 64) : 'Error';
+}
+
+/** A tool's own refusal is meant for the caller; of any other error the name is enough. */
+function saidByTool(cause: unknown, scrub: (json: string) => string): string {
+  if (!(cause instanceof ToolRejected)) return errorName(cause);
+  const message = z.string().parse(JSON.parse(scrub(JSON.stringify(cause.message))));
+  return `${cause.code}, ${visibleText(message).text}`;
 }

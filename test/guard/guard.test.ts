@@ -73,11 +73,14 @@ const tools = [
     description: 'Reads a ticket.',
     effect: 'read',
     input: z.strictObject({ id: z.string() }),
-    execute: ({ id }, run) => ({
-      id,
-      tenant: run.context.tenant,
-      mayWrite: run.credentials.get('token') !== 'read-only',
-    }),
+    execute: ({ id }, run) => {
+      if (id.startsWith('missing')) throw new ToolRejected('no_such_ticket', `There is no ticket ${id}`);
+      return {
+        id,
+        tenant: run.context.tenant,
+        mayWrite: run.credentials.get('token') !== 'read-only',
+      };
+    },
   }),
   defineTool({
     name: 'slow.read',
@@ -165,6 +168,16 @@ describe('the guard', () => {
     await expect(world.guard.call({ tool: 'slow.read', args: {} }, CONTEXT)).rejects.toBeInstanceOf(
       ExecutionFailed,
     );
+  });
+
+  it('hands a tool’s own refusal of a read to the agent, and says that a read may be tried again', async () => {
+    const error = await refusal(
+      world.guard.call({ tool: 'ticket.read', args: { id: 'missing read-only' } }, CONTEXT),
+    );
+    expect(error).toBeInstanceOf(ExecutionFailed);
+    expect(error).toMatchObject({ retryable: true });
+    expect(error.message).toContain('no_such_ticket, There is no ticket');
+    expect(error.message).not.toContain('read-only');
   });
 
   it('[policy:unlisted-tool-is-forbidden] refuses what does not exist or is not allowed, however it is spelled, and audits it', async () => {
