@@ -17,7 +17,12 @@ import {
   ProposalId,
   shardOfTenant,
 } from '../core/proposal/proposal-id.ts';
-import { type Created, type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import {
+  type Created,
+  type ProposalLimits,
+  type ProposalStore,
+  StoreUnavailable,
+} from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type ProposalKey, type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
 import { describeScope } from '../core/switch/scope.ts';
@@ -29,6 +34,7 @@ import type { ToolRegistry } from '../core/tool/tool-registry.ts';
 import { visibleText } from '../core/tool/visible-text.ts';
 import {
   CallError,
+  CoolingDown,
   ExecutionFailed,
   InvalidArguments,
   PendingLimit,
@@ -289,6 +295,8 @@ export class Guard {
           throw new PendingLimit(
             `There are already ${created.limit} proposals waiting for people. Wait until some are decided, or withdraw some.`,
           );
+        case 'cooling_down':
+          throw coolingDown(created.record, created.retryAfterMs);
         case 'stale_terms':
           break;
       }
@@ -299,7 +307,7 @@ export class Guard {
   }
 
   /** The same terms again make nothing twice, so an answer that was lost is asked for once more. */
-  async #create(sealed: SealedTerms, limits: Parameters<ProposalStore['create']>[1]): Promise<Created> {
+  async #create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created> {
     const { store } = this.#parts;
     const { id } = sealed.terms;
     try {
@@ -344,12 +352,16 @@ export class Guard {
     };
   }
 
-  #pendingLimits({ tenant }: CallContext): { pendingPerAgent: number; pendingPerTenant: number } {
+  #pendingLimits({ tenant }: CallContext): ProposalLimits {
     const limits = tenantOf(this.#parts.policy.current, tenant)?.limits;
     // A reload took the tenant away since the verdict: what is asked now is refused.
     if (limits === undefined)
       throw new PermissionDenied('unknown_tenant', 'The policy no longer has this tenant.');
-    return { pendingPerAgent: limits.pending_per_agent, pendingPerTenant: limits.pending_per_tenant };
+    return {
+      pendingPerAgent: limits.pending_per_agent,
+      pendingPerTenant: limits.pending_per_tenant,
+      cooldownMs: limits.cooldown,
+    };
   }
 
   #handle(sealed: SealedTerms): ProposalHandle {
@@ -574,6 +586,13 @@ function writesDisabled(writes: Exclude<SwitchReading['writes'], { state: 'on' }
   );
 }
 
+function coolingDown({ id, state }: ProposalRecord, retryAfterMs: number): CoolingDown {
+  // The store says that people denied it, and asking them again is what it keeps us from: no harm in believing it.
+  const denial = state.status === 'denied' ? state.denial.statement : undefined;
+  const why = denial?.reason === undefined ? undefined : visibleText(denial.reason).text;
+  return new CoolingDown(id, denial?.person ?? 'A person', why, retryAfterMs);
+}
+
 async function available<T>(ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
@@ -606,9 +625,11 @@ function errorName(cause: unknown): string {
   return cause instanceof Error ? visibleText(String(cause.name)).text.slice(0, 64) : 'Error';
 }
 
+const SAID_MAX_LENGTH = 500;
+
 /** A tool's own refusal is meant for the caller; of any other error the name is enough. */
 function saidByTool(cause: unknown, scrub: (json: string) => string): string {
   if (!(cause instanceof ToolRejected)) return errorName(cause);
-  const message = z.string().parse(JSON.parse(scrub(JSON.stringify(cause.message))));
-  return `${cause.code}, ${visibleText(message).text}`;
+  const said = scrub(JSON.stringify(`${String(cause.code)}, ${String(cause.message)}`));
+  return visibleText(z.string().parse(JSON.parse(said)).slice(0, SAID_MAX_LENGTH)).text;
 }

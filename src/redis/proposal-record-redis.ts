@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { SignedDecision } from '../core/approval/decision.ts';
 import { Outcome } from '../core/execution/outcome.ts';
-import type { CardRef, HaltCause, ProposalRecord, ProposalState } from '../core/proposal/proposal.ts';
+import {
+  type CardRef,
+  type HaltCause,
+  type ProposalRecord,
+  type ProposalState,
+  TERMINAL_STATUSES,
+} from '../core/proposal/proposal.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { parseTerms, termsDigestOf } from '../core/proposal/seal.ts';
@@ -95,9 +101,10 @@ export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalR
   try {
     const common = Common.parse({ ...hash });
     if (common.id !== id) throw new Error(`it says that it is ${common.id}`);
-    comparedFieldsAreOfTheTerms(hash, common.terms);
     const approvals = (common.voters ?? []).map((person) => voteOf(hash, person));
     const state: ProposalState = { approvals, ...State.parse({ ...hash }) };
+    // Nothing is compared any more with what is settled.
+    if (!TERMINAL_STATUSES.has(state.status)) comparedFieldsAreOfTheTerms(hash, common.terms);
     return {
       id,
       termsText: common.terms,

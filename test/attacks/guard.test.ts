@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { type CredentialProvider, Credentials } from '../../src/core/execution/credentials.ts';
+import { ToolRejected } from '../../src/core/execution/tool-rejected.ts';
 import type { CallContextInput } from '../../src/core/identity/call-context.ts';
 import { StoreUnavailable } from '../../src/core/proposal/proposal-store.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
@@ -286,6 +287,17 @@ describe('reads', () => {
       expect(text).not.toContain(SECRET.slice(0, 12));
       expect(text).not.toContain(Buffer.from(`user:${SECRET}`).toString('base64').slice(8, 24));
     }
+  });
+
+  it('[execution:credentials-at-the-boundary] that are refused say so without the credential, and briefly', async () => {
+    answered = (secret) => {
+      throw new ToolRejected(`no_${secret}`, `${'x'.repeat(480)}${secret}${'\u202e'.repeat(10_000)}`);
+    };
+    const error = await errorOf(guard.call({ tool: 'ticket.read', args: {} }, CONTEXT));
+    expect(error).toBeInstanceOf(ExecutionFailed);
+    const { message } = error as ExecutionFailed;
+    expect(message).not.toContain(SECRET.slice(0, 8));
+    expect(message.length).toBeLessThan(1_000);
   });
 
   it('end although the credential provider never answers', async () => {
