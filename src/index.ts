@@ -21,6 +21,7 @@ export {
   ApprovalDenied,
   ApprovalExpired,
   CallError,
+  CoolingDown,
   ExecutionFailed,
   Halted,
   InvalidArguments,

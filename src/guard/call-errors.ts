@@ -69,6 +69,32 @@ export class ApprovalDenied extends CallError {
   }
 }
 
+/** A person said no to the same call a short time ago; nobody was asked again. */
+export class CoolingDown extends CallError {
+  readonly code = 'cooling_down';
+  readonly retryable = false;
+  /** `slack:T…/U…` */
+  readonly by: string;
+  readonly why: string | undefined;
+  /** Milliseconds until people can be asked for this call again. */
+  readonly retryAfterMs: number;
+
+  constructor(denied: string, by: string, why: string | undefined, retryAfterMs: number) {
+    super(
+      `${by} denied this same call a short time ago${why === undefined ? '' : `: "${why}"`}. It was not proposed again and nobody was asked. Do not repeat it as it is: take the reason into account, or ask the person you work for. People can be asked for it again in ${inWords(retryAfterMs)}.`,
+      { proposal: denied },
+    );
+    this.by = by;
+    this.why = why;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+function inWords(ms: number): string {
+  const seconds = Math.ceil(ms / 1_000);
+  return seconds < 120 ? `${seconds} seconds` : `${Math.ceil(seconds / 60)} minutes`;
+}
+
 /** Nobody decided in time, or an approved call was not started in time. It was not run. */
 export class ApprovalExpired extends CallError {
   readonly code = 'approval_expired';

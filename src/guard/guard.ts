@@ -17,7 +17,12 @@ import {
   ProposalId,
   shardOfTenant,
 } from '../core/proposal/proposal-id.ts';
-import { type Created, type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import {
+  type Created,
+  type ProposalLimits,
+  type ProposalStore,
+  StoreUnavailable,
+} from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type ProposalKey, type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
 import { describeScope } from '../core/switch/scope.ts';
@@ -29,6 +34,7 @@ import type { ToolRegistry } from '../core/tool/tool-registry.ts';
 import { visibleText } from '../core/tool/visible-text.ts';
 import {
   CallError,
+  CoolingDown,
   ExecutionFailed,
   InvalidArguments,
   PendingLimit,
@@ -289,6 +295,8 @@ export class Guard {
           throw new PendingLimit(
             `There are already ${created.limit} proposals waiting for people. Wait until some are decided, or withdraw some.`,
           );
+        case 'cooling_down':
+          throw coolingDown(created.record, created.retryAfterMs);
         case 'stale_terms':
           break;
       }
@@ -299,7 +307,7 @@ export class Guard {
   }
 
   /** The same terms again make nothing twice, so an answer that was lost is asked for once more. */
-  async #create(sealed: SealedTerms, limits: Parameters<ProposalStore['create']>[1]): Promise<Created> {
+  async #create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created> {
     const { store } = this.#parts;
     const { id } = sealed.terms;
     try {
@@ -344,12 +352,16 @@ export class Guard {
     };
   }
 
-  #pendingLimits({ tenant }: CallContext): { pendingPerAgent: number; pendingPerTenant: number } {
+  #pendingLimits({ tenant }: CallContext): ProposalLimits {
     const limits = tenantOf(this.#parts.policy.current, tenant)?.limits;
     // A reload took the tenant away since the verdict: what is asked now is refused.
     if (limits === undefined)
       throw new PermissionDenied('unknown_tenant', 'The policy no longer has this tenant.');
-    return { pendingPerAgent: limits.pending_per_agent, pendingPerTenant: limits.pending_per_tenant };
+    return {
+      pendingPerAgent: limits.pending_per_agent,
+      pendingPerTenant: limits.pending_per_tenant,
+      cooldownMs: limits.cooldown,
+    };
   }
 
   #handle(sealed: SealedTerms): ProposalHandle {
@@ -572,6 +584,13 @@ function writesDisabled(writes: Exclude<SwitchReading['writes'], { state: 'on' }
   return new WritesDisabled(
     `${entry.by} turned agent writes off for ${describeScope(entry.scope)}${why}. Nothing was proposed. Reads still work. Wait until people turn writes on again; do not look for another way.`,
   );
+}
+
+function coolingDown({ id, state }: ProposalRecord, retryAfterMs: number): CoolingDown {
+  // The store says that people denied it, and asking them again is what it keeps us from: no harm in believing it.
+  const denial = state.status === 'denied' ? state.denial.statement : undefined;
+  const why = denial?.reason === undefined ? undefined : visibleText(denial.reason).text;
+  return new CoolingDown(id, denial?.person ?? 'A person', why, retryAfterMs);
 }
 
 async function available<T>(ask: () => Promise<T>): Promise<T> {

@@ -7,7 +7,14 @@ import type { Outcome } from '../core/execution/outcome.ts';
 import { type AgentId, type PrincipalId, TenantId } from '../core/identity/ids.ts';
 import type { HaltCause, ProposalRecord } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
-import type { Admitted, Created, Decided, ProposalStore, Settled } from '../core/proposal/proposal-store.ts';
+import type {
+  Admitted,
+  Created,
+  Decided,
+  ProposalLimits,
+  ProposalStore,
+  Settled,
+} from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import type { SealedTerms } from '../core/proposal/seal.ts';
 import { answerOf } from './connection.ts';
@@ -44,10 +51,7 @@ export class ProposalStoreRedis implements ProposalStore {
     this.#scripts = new Scripts(redis);
   }
 
-  async create(
-    sealed: SealedTerms,
-    limits: { pendingPerAgent: number; pendingPerTenant: number },
-  ): Promise<Created> {
+  async create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created> {
     const { terms } = sealed;
     const shard = this.#shardOf(terms);
     const own = proposalKey(terms.id);
@@ -104,6 +108,12 @@ export class ProposalStoreRedis implements ProposalStore {
         return { created: 'budget_missing' };
       case 'too_many_pending':
         return { created: 'too_many_pending', limit: Number(reply.extra) };
+      case 'cooling_down':
+        return {
+          created: 'cooling_down',
+          record: recordIn(reply, ProposalId.parse(idIn(reply))),
+          retryAfterMs: Math.ceil(Number(reply.extra)),
+        };
       default:
         throw unexpected('create', reply.word);
     }

@@ -106,7 +106,85 @@ export function proposalStoreContract(make: () => Promise<Stores>): void {
     await armed(stores);
   });
 
+  describe('after a denial', () => {
+    const COOLDOWN = { ...ROOMY, cooldownMs: 600_000 };
+    const denied = async (overrides: Parameters<typeof freshTerms>[1] = {}) => {
+      const sealed = await proposed(stores, overrides);
+      await store.decide(signedDecision(sealed, 'deny', BEN, { reason: 'not a duplicate' }));
+      return sealed;
+    };
+
+    it('refuses the same call at once, and says what was denied, by whom and why', async () => {
+      const first = await denied();
+      const again = await store.create(await freshTerms(stores), COOLDOWN);
+      if (again.created !== 'cooling_down') throw new Error(again.created);
+      expect(again.record.id).toBe(first.terms.id);
+      expect(again.record.state).toMatchObject({
+        denial: { statement: { person: BEN, reason: 'not a duplicate' } },
+      });
+      expect(again.retryAfterMs).toBeGreaterThan(500_000);
+      expect(again.retryAfterMs).toBeLessThanOrEqual(600_000);
+      expect(await store.pending({ limit: 10 })).toEqual([]);
+      const refused = (await stores.audit.read({ limit: 100 })).find(({ kind }) => kind === 'call.forbidden');
+      expect(refused?.detail).toMatchObject({ reason: 'cooling_down', denied: first.terms.id });
+    });
+
+    it.each<[string, Parameters<typeof freshTerms>[1]]>([
+      ['other arguments', { arguments: { ticket: 'T-2' } }],
+      ['another agent', { context: { agent: 'other-bot' } }],
+      ['another environment', { context: { environment: 'staging' } }],
+      ['another tool', { tool: 'ticket.merge' }],
+    ])('does not refuse %s', async (_, other) => {
+      await denied();
+      expect(await store.create(await freshTerms(stores, other), COOLDOWN)).toMatchObject({ created: 'new' });
+    });
+
+    it('refuses it as well where the policy would allow it by itself', async () => {
+      await denied();
+      const automatic = await freshTerms(stores, { automatic: {} });
+      expect(await store.create(automatic, COOLDOWN)).toMatchObject({ created: 'cooling_down' });
+    });
+
+    it('lets it through once the cooldown is over, and counts from the newest denial', async () => {
+      const first = await denied();
+      const at = (await store.read(first.terms.id))?.state;
+      if (at?.status !== 'denied') throw new Error('not denied');
+      await expect.poll(() => store.now()).toBeGreaterThan(at.deniedAt + 20);
+      const sealed = await freshTerms(stores);
+      expect(await store.create(sealed, { ...ROOMY, cooldownMs: 20 })).toMatchObject({ created: 'new' });
+      await store.decide(signedDecision(sealed, 'deny', BEN));
+      expect(await store.create(await freshTerms(stores), COOLDOWN)).toMatchObject({
+        created: 'cooling_down',
+        record: { id: sealed.terms.id },
+      });
+    });
+
+    it('gives back a proposal that stands under its key, denied or not', async () => {
+      const first = await denied({ idempotencyKey: 'k' });
+      const same = await freshTerms(stores, { idempotencyKey: 'k' });
+      expect(await store.create(same, COOLDOWN)).toMatchObject({
+        created: 'joined',
+        record: { id: first.terms.id },
+      });
+    });
+  });
+
   describe('create', () => {
+    it('lets no agent take the place of another: each has its own limit', async () => {
+      const create = async (agent: string) =>
+        (
+          await store.create(await freshTerms(stores, { context: { agent } }), {
+            pendingPerAgent: 3,
+            pendingPerTenant: 100,
+          })
+        ).created;
+      const flood: string[] = [];
+      for (let i = 0; i < 10; i += 1) flood.push(await create('greedy-bot'));
+      expect(flood.filter((word) => word === 'new')).toHaveLength(3);
+      expect([await create('modest-bot'), await create('modest-bot')]).toEqual(['new', 'new']);
+      expect(await create('greedy-bot')).toBe('too_many_pending');
+    });
+
     it('gives back exactly the text and the seal that it was given', async () => {
       const sealed = await freshTerms(stores, {
         arguments: { note: 'Zürich \u{1f980} \u202e "quotes" \n\u0000 {s0}:x' },

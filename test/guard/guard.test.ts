@@ -17,6 +17,7 @@ import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
 import {
   ApprovalDenied,
   ApprovalExpired,
+  CoolingDown,
   ExecutionFailed,
   Halted,
   InvalidArguments,
@@ -410,6 +411,17 @@ describe('the guard', () => {
     await expect(
       world.guard.propose(close('T-6'), { ...CONTEXT, agent: 'other-bot' }),
     ).resolves.toBeDefined();
+  });
+
+  it('refuses a call that people denied a short time ago, with their reason, and asks nobody again', async () => {
+    const handle = await world.guard.propose(close('T-1'), CONTEXT);
+    await decide(handle, 'deny');
+    const again = await refusal(world.guard.propose(close('T-1'), CONTEXT));
+    expect(again).toBeInstanceOf(CoolingDown);
+    expect(again).toMatchObject({ code: 'cooling_down', retryable: false, proposal: handle.id, by: ANA });
+    expect(String(again)).toContain('not a duplicate');
+    expect(await world.store.pending({ limit: 10 })).toEqual([]);
+    await expect(world.guard.propose(close('T-2'), CONTEXT)).resolves.toBeDefined();
   });
 
   it('[proposal:frozen] freezes the arguments at the call: what the caller changes later changes nothing', async () => {

@@ -19,6 +19,8 @@ export const DURATION_LIMITS = {
   budgetPer: { min: SECOND, max: 31 * DAY },
   /** Reminders and escalations; the deadline of their rule bounds them further. */
   timer: { min: SECOND, max: DAY },
+  /** How long a denial keeps the same call away from people. Longer than a day, the denial has been forgotten. */
+  cooldown: { min: SECOND, max: DAY },
 } as const;
 
 export interface DurationRange {

@@ -134,6 +134,10 @@ const Tenant = z.strictObject({
     .strictObject({
       pending_per_agent: z.int().min(1).max(10_000).default(20),
       pending_per_tenant: z.int().min(1).max(10_000).default(200),
+      /** After a denial the same call is refused for so long, without asking people again. */
+      cooldown: durationWithin(DURATION_LIMITS.cooldown).default(10 * 60_000),
+      /** More calls than this that one agent makes of one tool at a time are gathered on one card. */
+      fold_above: z.int().min(1).max(100).default(5),
     })
     .prefault({}),
 });

@@ -17,7 +17,9 @@ export type Created =
   | { readonly created: 'stale_terms' }
   | { readonly created: 'over_budget'; readonly retryAfterMs: number }
   | { readonly created: 'budget_missing' }
-  | { readonly created: 'too_many_pending'; readonly limit: number };
+  | { readonly created: 'too_many_pending'; readonly limit: number }
+  /** People denied the same call of this agent a short time ago; `record` is what they denied. */
+  | { readonly created: 'cooling_down'; readonly record: ProposalRecord; readonly retryAfterMs: number };
 
 export type Decided =
   /** Recorded. `settled` says whether this vote settled it. The same person's same vote again gives the same answer. */
@@ -43,6 +45,14 @@ export type Admitted =
   | { readonly ok: true; readonly admission: Admission; readonly record: ProposalRecord }
   | { readonly ok: false; readonly refusal: AdmissionRefusal; readonly record: ProposalRecord | undefined };
 
+/** What the policy allows a tenant's agents to have waiting, as it stands when the call is proposed. */
+export interface ProposalLimits {
+  readonly pendingPerAgent: number;
+  readonly pendingPerTenant: number;
+  /** How long after a denial the same call of the same agent is refused at once; left out, not at all. */
+  readonly cooldownMs?: number;
+}
+
 /** The race is in the verb: of any number of callers one is told `settled`, the others `lost_race`. */
 export type Settled = 'settled' | 'lost_race' | 'not_due';
 
@@ -56,10 +66,7 @@ export interface ProposalStore {
    * Writes a proposal: `pending` where people decide, `approved` where the policy itself allows it (then the budget is
    * reserved in the same step). Compares the switch epoch and the clock in the terms with its own.
    */
-  create(
-    sealed: SealedTerms,
-    limits: { pendingPerAgent: number; pendingPerTenant: number },
-  ): Promise<Created>;
+  create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created>;
   read(id: ProposalId): Promise<ProposalRecord | undefined>;
   /** One vote. The quorum and the deadline are those of the stored terms; the executor checks them again, sealed. */
   decide(signed: SignedDecision): Promise<Decided>;

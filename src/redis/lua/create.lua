@@ -1,7 +1,7 @@
 -- KEYS: proposal, idempotency key, budget zset; the proposal's own key stands in where there is none.
 -- ask: id, digest, epoch, createdAt, deadline, startWithinMs, basis, quorum, excluded (JSON text), tenant, environment,
 --   tool, agent, principal, nonce, argumentsDigest, counterKey, budgetMax, budgetPerMs, pendingPerAgent,
---   pendingPerTenant, seen.
+--   pendingPerTenant, cooldownMs, seen.
 -- ARGV: ask, terms text, seal, detail of the audit entry.
 local key, idem, budget = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local broken = damage_around(ask)
@@ -30,6 +30,17 @@ local scope, entry = off_now(ask)
 if scope then return answer('writes_off', nil, entry) end
 if not epoch then return answer('writes_off', nil, '') end
 if epoch ~= ask.epoch or math.abs(now - ask.createdAt) > 5000 then return answer('stale_terms') end
+
+-- People said no to this a short time ago; they are not asked again for as long as the policy says.
+local denied, left = denied_lately(ask, ask.cooldownMs)
+if denied then
+  audit('call.forbidden', ask.tenant, nil, {
+    reason = 'cooling_down', tool = ask.tool, environment = ask.environment, agent = ask.agent,
+    principal = ask.principal, argumentsDigest = ask.argumentsDigest,
+    denied = string.sub(denied, #PREFIX + #'proposal:' + 1), retryAfterMs = left,
+  })
+  return answer('cooling_down', denied, left)
+end
 
 local p = {
   tenant = ask.tenant, agent = ask.agent, environment = ask.environment, tool = ask.tool, revision = '0',

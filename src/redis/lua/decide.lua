@@ -35,6 +35,7 @@ if ask.decision == 'deny' then
   audit('proposal.denied', p.tenant, id, { by = ask.person })
   redis.call('HSET', key, 'vote:' .. ask.person, ARGV[2], 'voted:' .. ask.person, 'deny', 'settledBy', ask.person,
     'voters', #remaining > 0 and cjson.encode(remaining) or '[]')
+  remember_denial(id, p)
   move(key, id, p, 'denied', { 'deniedAt', now, 'denial', ARGV[2] })
   return answer('settled', key)
 end

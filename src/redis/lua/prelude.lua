@@ -128,6 +128,34 @@ local function move(key, id, p, to, fields, score)
   end
 end
 
+-- After a denial --------------------------------------------------------------------------------------------------
+
+-- No shorter than any cooldown that a policy can ask for.
+local COOLDOWN_MAX_MS = 24 * 60 * 60 * 1000
+
+-- Ids hold no `:`, and a digest has one length, so that no two calls share a key.
+local function cooldown_key(p)
+  return PREFIX .. 'denied:' .. (p.tenant or '-') .. ':' .. (p.environment or '-') .. ':' .. (p.agent or '-') .. ':'
+    .. (p.tool or '-') .. ':' .. (p.argumentsDigest or '-')
+end
+
+-- The id of what was denied last, for whoever asks for the same again.
+local function remember_denial(id, p)
+  redis.call('SET', cooldown_key(p), id, 'PX', COOLDOWN_MAX_MS)
+end
+
+-- The record of a denial of this very call that is younger than `within` ms, and for how long it still holds.
+local function denied_lately(p, within)
+  if not within or within <= 0 then return nil end
+  local id = redis.pcall('GET', cooldown_key(p))
+  if type(id) ~= 'string' then return nil end
+  local denied = fetch(proposal_key(id))
+  if not denied or denied.status ~= 'denied' or cooldown_key(denied) ~= cooldown_key(p) then return nil end
+  local since = whole(denied.deniedAt)
+  if not since or since + within <= now then return nil end
+  return proposal_key(id), since + within - now
+end
+
 -- The switch ------------------------------------------------------------------------------------------------------
 
 -- The 16 scopes that cover a call, as scopeKeysCovering in core/switch/scope.ts has them.

@@ -466,6 +466,8 @@ describe('a tenant of the policy', () => {
     expect(tenantOf(grown, TenantId.parse('acme'))?.limits).toEqual({
       pending_per_agent: 5,
       pending_per_tenant: 200,
+      cooldown: 600_000,
+      fold_above: 5,
     });
     expect(tenantOf(grown, TenantId.parse('initech'))).toBeUndefined();
   });
