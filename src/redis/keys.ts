@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { CallContext } from '../core/identity/call-context.ts';
-import type { TenantId } from '../core/identity/ids.ts';
+import type { PersonId, TenantId } from '../core/identity/ids.ts';
 import { type ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
 
 /**
@@ -63,4 +63,20 @@ export function newsChannel(id: ProposalId): string {
 
 export function cardsChannel(shard: number): string {
   return inShard(shard, 'cards:news');
+}
+
+/** What the channels have to be told of the switch, and when each is due. */
+export function switchNoticeKeys(shard: number): [notices: string, due: string] {
+  return [inShard(shard, 'switch-notices'), inShard(shard, 'switch-notices-due')];
+}
+
+/** Where those who want to turn a scope on wait for one another: with the switch's arbiter, in shard 0. */
+export function armingKey(scope: string): string {
+  return inShard(0, `arming:${scope}`);
+}
+
+export const HEARD_COMMANDS_KEY = inShard(0, 'heard-commands');
+
+export function recentDecisionsKey(shard: number, person: PersonId): string {
+  return inShard(shard, `recent:${person}`);
 }

@@ -50,6 +50,10 @@ const SCRIPTS = {
   switchHalt: script('switch-halt', 'allow-oom'),
   switchHalted: script('switch-halted', 'allow-oom'),
   switchRenew: script('switch-renew'),
+  switchArm: script('switch-arm'),
+  switchHeard: script('switch-heard'),
+  switchNoticeClaim: script('switch-notice-claim'),
+  switchNoticeHandBack: script('switch-notice-hand-back'),
   auditAppend: script('audit-append'),
 } as const;
 

@@ -1,12 +1,7 @@
 import { z } from 'zod';
-import { PersonId } from '../core/identity/ids.ts';
 import { SwitchScope } from '../core/switch/scope.ts';
-import type { OffEntry, Operator } from '../core/switch/write-switch.ts';
-
-const OperatorId = z.union([
-  PersonId,
-  z.custom<`cli:${string}`>((value) => typeof value === 'string' && value.startsWith('cli:')),
-]);
+import { OperatorId } from '../core/switch/switch-notice.ts';
+import type { OffEntry } from '../core/switch/write-switch.ts';
 
 const StoredEntry = z.strictObject({
   scope: SwitchScope,
@@ -28,9 +23,4 @@ export function offEntryOf(text: string): OffEntry | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function operatorOf(text: string): Operator | undefined {
-  const operator = OperatorId.safeParse(text);
-  return operator.success ? operator.data : undefined;
 }

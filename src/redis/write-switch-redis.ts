@@ -3,12 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { CallContext } from '../core/identity/call-context.ts';
-import type { TenantId } from '../core/identity/ids.ts';
+import type { PersonId, TenantId } from '../core/identity/ids.ts';
 import type { HaltCause } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfTenant } from '../core/proposal/proposal-id.ts';
 import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import { type SwitchScope, scopeKey, scopeOfKey } from '../core/switch/scope.ts';
+import { operatorOf, type SwitchNotice } from '../core/switch/switch-notice.ts';
 import {
+  type Closed,
   type OffAnswer,
   type OffEntry,
   type OnAnswer,
@@ -21,9 +23,9 @@ import {
 } from '../core/switch/write-switch.ts';
 import { answerOf, infoFields } from './connection.ts';
 import { EpochMemory } from './epoch-memory.ts';
-import { type OpenStatus, proposalKey, shardKey, tenantIndexKey } from './keys.ts';
+import { type OpenStatus, proposalKey, shardKey, switchNoticeKeys, tenantIndexKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
-import { offEntryOf, operatorOf, textOfOffEntry } from './switch-entry.ts';
+import { offEntryOf, textOfOffEntry } from './switch-entry.ts';
 
 /** Proposals halted in one script: about 2 ms of Redis's time. */
 const HALT_BATCH = 200;
@@ -112,6 +114,7 @@ export class WriteSwitchRedis implements WriteSwitch {
       answered: answers.length,
       epoch: highest.epoch,
       state: stateOfAll(answers),
+      closed: closedOfAll(answers),
       last: highest.last,
       off: [...off.values()].sort((a, b) => a.since - b.since),
       pending: sum((answer) => answer.counts[0]),
@@ -132,6 +135,7 @@ export class WriteSwitchRedis implements WriteSwitch {
   async on(flip: {
     scope: SwitchScope;
     by: Operator;
+    confirmedBy?: readonly PersonId[];
     why: string;
     expectedEpoch: number;
   }): Promise<OnAnswer> {
@@ -143,29 +147,25 @@ export class WriteSwitchRedis implements WriteSwitch {
 
     const since = Math.max(...answers.map((answer) => answer.now));
     const next = this.#epochAfter(epoch, since);
+    const id = randomUUID();
+    const { scope, by, why } = flip;
+    const confirmed = flip.confirmedBy === undefined ? {} : { confirmedBy: [...flip.confirmedBy] };
+    const notice: SwitchNotice = { kind: 'on', scope, by, ...confirmed, why, since };
+    const detail = { scope: key, by, ...confirmed, why, epoch: next, expectedEpoch: flip.expectedEpoch };
     const arm = async (shard: number) => {
       const [word, shardEpoch] = FlipReply.parse(
         await this.#scripts.run('switchOn', {
           shard,
+          keys: switchNoticeKeys(shard),
           ask: {
             scope: key,
             expected: flip.expectedEpoch,
             epoch: next,
             lifeMs: PERMIT_LIFE_MS,
-            tenant: this.#auditTenant(flip.scope, shard),
+            tenant: this.#auditTenant(scope, shard),
+            flip: id,
           },
-          texts: [
-            flip.by,
-            flip.why,
-            String(since),
-            JSON.stringify({
-              scope: key,
-              by: flip.by,
-              why: flip.why,
-              epoch: next,
-              expectedEpoch: flip.expectedEpoch,
-            }),
-          ],
+          texts: [by, why, String(since), JSON.stringify(detail), JSON.stringify(notice)],
         }),
       );
       this.#epochs.remember(shard, Number(shardEpoch));
@@ -251,14 +251,18 @@ export class WriteSwitchRedis implements WriteSwitch {
   async #flipAll(flip: OffInFlight): Promise<void> {
     const key = scopeKey(flip.entry.scope);
     const { by, why = '', since } = flip.entry;
+    const notice = noticeOf(flip.entry);
     const texts = [
       textOfOffEntry(flip.entry),
       by,
       why,
       String(since),
       JSON.stringify({ ...flip.entry, scope: key, epoch: flip.epoch }),
+      JSON.stringify(notice),
+      JSON.stringify({ ...notice, kind: 'reminder' } satisfies SwitchNotice),
     ];
-    const ask = { scope: key, epoch: flip.epoch, flip: flip.id, retry: flip.tried };
+    const remindAt = flip.entry.until;
+    const ask = { scope: key, epoch: flip.epoch, flip: flip.id, retry: flip.tried, remindAt };
     flip.tried = true;
     const flipped = new Map<number, number>();
     const held = await this.#heldByReplicas(() =>
@@ -266,7 +270,8 @@ export class WriteSwitchRedis implements WriteSwitch {
         // Also those that confirmed before: that is how we hear that it was superseded.
         this.#allShards().map(async (shard) => {
           const tenant = this.#auditTenant(flip.entry.scope, shard);
-          const reply = await this.#scripts.run('switchOff', { shard, ask: { ...ask, tenant }, texts });
+          const keys = switchNoticeKeys(shard);
+          const reply = await this.#scripts.run('switchOff', { shard, keys, ask: { ...ask, tenant }, texts });
           const [word, epoch] = FlipReply.parse(reply);
           this.#epochs.remember(shard, Number(epoch));
           if (word === 'off') flipped.set(shard, Number(epoch));
@@ -467,8 +472,12 @@ const RenewReply = z.tuple([
 
 const LONE_SURROGATES = /[\ud800-\udfff]/gu;
 
+function noticeOf({ scope, by, why, since }: OffEntry): SwitchNotice {
+  return { kind: 'off', scope, by, ...(why === undefined ? {} : { why }), since };
+}
+
 /** Nobody's entry, and not open: `off` without its entry is nothing that we wrote. */
-function closedBy(why: string): 'never_armed' | 'permit_lapsed' | 'unreadable' {
+function closedBy(why: string): Closed {
   return why === 'never_armed' || why === 'permit_lapsed' ? why : 'unreadable';
 }
 
@@ -476,6 +485,13 @@ function closedBy(why: string): 'never_armed' | 'permit_lapsed' | 'unreadable' {
 function stateOfAll(answers: readonly ShardStatus[]): SwitchStatus['state'] {
   if (answers.some((answer) => answer.why === 'off' || answer.offScopes.includes('*'))) return 'off';
   return answers.some((answer) => answer.why !== '') ? 'closed' : 'on';
+}
+
+/** Where shards are closed for different reasons, the one that asks most of people. */
+function closedOfAll(answers: readonly ShardStatus[]): Closed | undefined {
+  if (stateOfAll(answers) !== 'closed') return undefined;
+  const whys = new Set(answers.flatMap(({ why }) => (why === '' ? [] : [closedBy(why)])));
+  return (['unreadable', 'never_armed', 'permit_lapsed'] as const).find((why) => whys.has(why));
 }
 
 /** A lapsed permit needs no `on`: it comes back by itself with whoever renews it. */

@@ -22,6 +22,7 @@ export const AUDIT_KINDS = [
   'card.abandoned',
   'switch.off',
   'switch.on',
+  'switch.asked',
   'switch.refused',
   'alarm.raised',
 ] as const;

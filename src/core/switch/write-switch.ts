@@ -25,8 +25,11 @@ export interface SwitchReading {
   readonly writes:
     | { readonly state: 'on' }
     | { readonly state: 'off'; readonly entry: OffEntry }
-    | { readonly state: 'closed'; readonly why: 'never_armed' | 'permit_lapsed' | 'unreadable' };
+    | { readonly state: 'closed'; readonly why: Closed };
 }
+
+/** Why writes are off though nobody turned them off. A lapsed permit comes back by itself, with whoever renews it. */
+export type Closed = 'never_armed' | 'permit_lapsed' | 'unreadable';
 
 export interface SwitchStatus {
   readonly shards: number;
@@ -34,6 +37,8 @@ export interface SwitchStatus {
   readonly answered: number;
   readonly epoch: number;
   readonly state: 'on' | 'off' | 'closed';
+  /** Why it is closed, where `state` says so. */
+  readonly closed: Closed | undefined;
   /** Who turned everything on or off last; undefined where nobody ever did. */
   readonly last: { by: Operator; why: string | undefined; since: number } | undefined;
   readonly off: readonly OffEntry[];
@@ -70,8 +75,17 @@ export interface WriteSwitch {
    * trying in the background until it is.
    */
   off(flip: { scope: SwitchScope; by: Operator; why?: string; forMs?: number }): Promise<OffAnswer>;
-  /** Strict: a reason, and a compare-and-set on the epoch that the operator saw. */
-  on(flip: { scope: SwitchScope; by: Operator; why: string; expectedEpoch: number }): Promise<OnAnswer>;
+  /**
+   * Strict: a reason, and a compare-and-set on the epoch that the operator saw. Who else had to confirm it is recorded
+   * with it; whether enough people did is for the caller to see to.
+   */
+  on(flip: {
+    scope: SwitchScope;
+    by: Operator;
+    confirmedBy?: readonly PersonId[];
+    why: string;
+    expectedEpoch: number;
+  }): Promise<OnAnswer>;
   /** Renews every shard's permit where the durable state is on. Called every second by approval services only. */
   renewPermits(): Promise<{ renewed: number; off: number; failed: number }>;
 }

@@ -1,8 +1,10 @@
--- ask: scope, epoch, flip, retry, tenant. ARGV: ask, the entry, who, why, since, detail of the audit entry.
+-- KEYS: notices, when they are due. ask: scope, epoch, flip, retry, tenant, remindAt.
+-- ARGV: ask, the entry, who, why, since, detail of the audit entry, the notice for the channels, the reminder for them.
 -- The one script that writes first and records then: stopping must work also where recording does not. What cannot be
 -- recorded fails after that, so that the operator is not told that all is well.
 if redis.call('TYPE', SWITCH).ok ~= 'hash' then redis.call('DEL', SWITCH) end
 if redis.call('TYPE', HALTING).ok ~= 'hash' then redis.call('DEL', HALTING) end
+local notices, due = KEYS[OWN + 1], KEYS[OWN + 2]
 local scope = ask.scope
 
 local again = redis.call('HGET', SWITCH, 'flip:' .. scope) == ask.flip
@@ -32,6 +34,15 @@ else
     redis.call('DEL', ARMED)
   else
     redis.call('SET', ARMED, epoch, 'XX', 'KEEPTTL')
+  end
+  -- Somebody else's values under these keys keep nobody from being told.
+  if redis.call('TYPE', notices).ok ~= 'hash' then redis.call('DEL', notices) end
+  if redis.call('TYPE', due).ok ~= 'zset' then redis.call('DEL', due) end
+  redis.call('HSET', notices, ask.flip, ARGV[7])
+  redis.call('ZADD', due, now, ask.flip)
+  if ask.remindAt then
+    redis.call('HSET', notices, ask.flip .. ':reminder', ARGV[8])
+    redis.call('ZADD', due, ask.remindAt, ask.flip .. ':reminder')
   end
 end
 if redis.call('HGET', SWITCH, 'audited:' .. scope) ~= ask.flip then

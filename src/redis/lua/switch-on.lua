@@ -1,5 +1,7 @@
--- ask: scope, expected, epoch, lifeMs, tenant. ARGV: ask, who, why, since, detail of the audit entry.
-local broken = damage({})
+-- KEYS: notices, when they are due. ask: scope, expected, epoch, lifeMs, tenant, flip.
+-- ARGV: ask, who, why, since, detail of the audit entry, the notice for the channels.
+local notices, due = KEYS[OWN + 1], KEYS[OWN + 2]
+local broken = damage({ [notices] = 'hash', [due] = 'zset' })
 if broken then return broken end
 local current = epoch_now()
 if current > ask.expected then return { 'epoch_moved', tostring(current), now } end
@@ -13,4 +15,6 @@ if ask.scope == '*' then
 else
   redis.call('SET', ARMED, ask.epoch, 'XX', 'KEEPTTL')
 end
+redis.call('HSET', notices, ask.flip, ARGV[6])
+redis.call('ZADD', due, now, ask.flip)
 return { 'on', tostring(ask.epoch), now }
