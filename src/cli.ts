@@ -96,7 +96,10 @@ writes
           }[answer.refusal],
         );
       }
-      print('Agent writes are ON. They stay on only while an approval service runs to hear "off".');
+      print(
+        'Agent writes are ON. They stay on only while an approval service runs to hear "off".',
+        `The policy's switch.arming was not asked: from a terminal, whoever can reach Redis arms alone. It is recorded as ${operator()}, and told in the channels.`,
+      );
     });
   });
 writes

@@ -12,7 +12,10 @@ import { Sweeper } from './queue/sweeper.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
 import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
+import { ArmingRequestsRedis } from './redis/arming-requests-redis.ts';
+import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
+import { SwitchNoticesRedis } from './redis/switch-notices-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { startSlackSurface } from './slack/app.ts';
 import { loadTools } from './tools-module.ts';
@@ -61,6 +64,9 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
         shards: config.shards,
       }),
       switch: writeSwitch,
+      switchNotices: new SwitchNoticesRedis({ redis: connections.redis, shards: config.shards }),
+      arming: new ArmingRequestsRedis({ redis: connections.redis }),
+      heard: new HeardCommandsRedis({ redis: connections.redis }),
       audit,
       dispatch,
       policy: policy.holder,

@@ -11,6 +11,9 @@ import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
+import type { ArmingRequests } from '../core/switch/arming.ts';
+import type { HeardCommands } from '../core/switch/heard-commands.ts';
+import type { SwitchNotices } from '../core/switch/switch-notice.ts';
 import type { WriteSwitch } from '../core/switch/write-switch.ts';
 import { CardActions } from './actions.ts';
 import { SlackApprovers } from './approvers.ts';
@@ -26,6 +29,8 @@ import { CardPublisher } from './publisher.ts';
 import { receiverFor, type SlackTransport } from './receiver.ts';
 import { drawReview } from './review.ts';
 import { sdkLogger } from './sdk-logger.ts';
+import type { Subcommand } from './subcommand.ts';
+import { SwitchAnnouncer } from './switch-announcer.ts';
 
 export interface SlackConfig {
   readonly transport: SlackTransport;
@@ -47,6 +52,11 @@ export interface SlackSurfaceParts {
   readonly store: ProposalStore;
   readonly outbox: CardOutbox;
   readonly switch: WriteSwitch;
+  readonly switchNotices: SwitchNotices;
+  readonly arming: ArmingRequests;
+  readonly heard: HeardCommands;
+  /** Words of `/agent-writes` besides those of the switch. */
+  readonly subcommands?: readonly Subcommand[];
   readonly audit: AuditLog;
   readonly dispatch: Dispatch;
   readonly policy: PolicyHolder;
@@ -107,6 +117,10 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
       logger.warn({ err: error, proposal: id }, 'a settled proposal was not woken; the sweeper will do it');
     },
   });
+  const sealedOf = (record: ProposalRecord): SealedTerms | undefined => {
+    const unsealed = unseal(parts.keys.proposal, record.termsText, record.seal);
+    return unsealed.ok && unsealed.sealed.terms.id === record.id ? unsealed.sealed : undefined;
+  };
   const actions = new CardActions({
     desk,
     store: parts.store,
@@ -121,12 +135,25 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     inFlight,
     logger,
   });
+  const post: typeof publisher.announce = (...message) => publisher.announce(...message);
+  const announcer = new SwitchAnnouncer({
+    notices: parts.switchNotices,
+    switch: parts.switch,
+    policy,
+    workspaceOf,
+    post,
+    inFlight,
+    logger,
+  });
   const command = new WritesCommand({
     ...parts,
     directory,
     knowsTool: (name) => parts.registry.get(name) !== undefined,
     workspaceOf,
-    announce: (workspace, channel, text) => publisher.announce(workspace, channel, text),
+    sealedOf,
+    post,
+    onFlip: () => announcer.wake(),
+    subcommands: parts.subcommands ?? [],
     inFlight,
   });
 
@@ -137,12 +164,13 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
   await watch.start();
   const listening = await listen();
   await publisher.start();
+  announcer.start();
   const stop = async () => {
-    command.stop();
     watch.stop();
     await inFlight.drain(DRAIN_MS);
     await listening.stop();
     await inFlight.drain(DRAIN_MS);
+    await announcer.stop();
     await publisher.stop();
   };
   let stopped: Promise<void> | undefined;

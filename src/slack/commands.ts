@@ -3,98 +3,119 @@ import type { Logger } from 'pino';
 import type { ApproverDirectory } from '../core/approval/approver-directory.ts';
 import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
-import { type PersonId, personOf, type TenantId } from '../core/identity/ids.ts';
+import { type PersonId, personOf, slackIdsOf, type TenantId } from '../core/identity/ids.ts';
 import { formatDuration } from '../core/policy/duration.ts';
 import type { LoadedPolicy } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
+import type { CardRef, ProposalRecord } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
-import { parseTerms } from '../core/proposal/seal.ts';
+import type { SealedTerms } from '../core/proposal/seal.ts';
+import type { ArmingAnswer, ArmingRequest, ArmingRequests } from '../core/switch/arming.ts';
+import type { HeardCommands } from '../core/switch/heard-commands.ts';
 import { describeScope, type SwitchScope } from '../core/switch/scope.ts';
-import type { OffAnswer, OffEntry, WriteSwitch } from '../core/switch/write-switch.ts';
+import type { OffAnswer, OnAnswer, WriteSwitch } from '../core/switch/write-switch.ts';
 import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
+import { ArmingClick, CONFIRM_ARMING, drawArming, readArmingValue } from './arming-card.ts';
 import { CommandBody } from './bodies.ts';
-import { operatorMention } from './card.ts';
 import type { WorkspaceClients } from './clients.ts';
 import type { InFlight } from './in-flight.ts';
 import { NOTICES, REFUSAL_NOTICES } from './notices.ts';
+import { type Answer, type Subcommand, type Typist, WRITES_COMMAND } from './subcommand.ts';
 import { parseSwitchCommand, type SwitchCommand } from './switch-command.ts';
+import { offLine, onCommand, operatorText, scopeText, stateText, whyFor } from './switch-wording.ts';
 import { asWritten, code, counted, type KnownBlock, localTime, mention, ourSection } from './wording.ts';
-
-export const WRITES_COMMAND = '/agent-writes';
 
 export interface CommandsParts {
   readonly policy: PolicyHolder;
   readonly switch: WriteSwitch;
+  readonly arming: ArmingRequests;
+  readonly heard: HeardCommands;
   readonly store: ProposalStore;
   readonly directory: ApproverDirectory;
   readonly audit: AuditLog;
   readonly knowsTool: (name: string) => boolean;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
-  readonly announce: (workspace: WorkspaceClients, channel: string, text: string) => Promise<void>;
+  /** Undefined: the record is not sealed by us. */
+  readonly sealedOf: (record: ProposalRecord) => SealedTerms | undefined;
+  /** One message of our own, in its turn. */
+  readonly post: (
+    workspace: WorkspaceClients,
+    channel: string,
+    text: string,
+    blocks: KnownBlock[],
+  ) => Promise<void>;
+  /** There is something to tell the channels. */
+  readonly onFlip: () => void;
+  /** Words besides those of the switch, of whoever has some. */
+  readonly subcommands: readonly Subcommand[];
   readonly inFlight: InFlight;
   readonly logger: Logger;
 }
 
-/** Who typed, and where they belong, from the signed body. */
-interface Typist {
-  readonly person: PersonId;
-  readonly user: string;
-  /** The team under which the policy names this workspace. */
-  readonly team: string;
-  /** The tenants that decide in this workspace: the only ones that a text typed here can name. */
-  readonly tenants: readonly TenantId[];
-}
-
-/** What is answered, to the typist alone: our words, and a reason as its writer wrote it. */
-interface Answer {
-  readonly text: string;
-  readonly why?: string | undefined;
-}
-
 const MOST_LISTED = 10;
-const MOST_REMEMBERED = 1_000;
+const MOST_PENDING = 20;
 
 /** `/agent-writes`: the switch, by hand. */
 export class WritesCommand {
   readonly #parts: CommandsParts;
-  /** Slack may deliver a command twice, and an old `on` must never come after a new `off`. */
-  readonly #heard = new Set<string>();
-  readonly #reminders = new Set<NodeJS.Timeout>();
+  readonly #subcommands: ReadonlyMap<string, Subcommand>;
 
   constructor(parts: CommandsParts) {
     this.#parts = parts;
+    const own: readonly Subcommand[] = [
+      {
+        name: 'status',
+        help: `\`${WRITES_COMMAND} status\` says what is off, since when, by whom and why, and what waits or runs.`,
+        run: (typist) => this.#status(typist),
+      },
+      {
+        name: 'pending',
+        help: `\`${WRITES_COMMAND} pending\` lists the calls that wait for people, with links to their cards.`,
+        run: (typist) => this.#pending(typist),
+      },
+    ];
+    this.#subcommands = new Map([...own, ...parts.subcommands].map((word) => [word.name, word]));
   }
 
   register(app: App): void {
     app.command(WRITES_COMMAND, ({ body, ack, respond }) =>
       this.#parts.inFlight.track(
         this.#handle(
-          body,
           () => ack(),
-          async ({ text, why }) => {
-            const blocks: KnownBlock[] = [ourSection(text)];
-            if (why !== undefined) blocks.push(asWritten(cutLoudly(visibleText(why).text, 600).text));
-            await respond({ response_type: 'ephemeral', text, blocks });
+          () => this.#answerTo(body),
+          async (answer) => {
+            const { text } = answer;
+            await respond({ response_type: 'ephemeral', text, blocks: blocksOf(answer) });
+          },
+        ),
+      ),
+    );
+    app.action(CONFIRM_ARMING, ({ body, ack, respond }) =>
+      this.#parts.inFlight.track(
+        this.#handle(
+          () => ack(),
+          () => this.#confirmed(body),
+          async (answer) => {
+            const { text, over } = answer;
+            const blocks = blocksOf(answer);
+            if (over) await respond({ replace_original: true, text, blocks });
+            else await respond({ response_type: 'ephemeral', replace_original: false, text, blocks });
           },
         ),
       ),
     );
   }
 
-  stop(): void {
-    for (const timer of this.#reminders) clearTimeout(timer);
-  }
-
-  async #handle(
-    body: unknown,
+  async #handle<A extends Answer>(
     ack: () => Promise<void>,
-    tell: (answer: Answer) => Promise<void>,
+    answerTo: () => Promise<A | undefined>,
+    tell: (answer: A | (Answer & { over: false })) => Promise<void>,
   ): Promise<void> {
     await ack().catch(() => this.#parts.logger.warn('Slack could not be told that a command arrived'));
-    const answer = await this.#answerTo(body).catch((error: unknown): Answer => {
+    const answer = await answerTo().catch((error: unknown) => {
       this.#parts.logger.error({ err: error }, 'a command failed');
-      return { text: NOTICES.failed };
+      return { text: NOTICES.failed, over: false as const };
     });
     if (answer === undefined) return;
     await tell(answer).catch((error: unknown) => {
@@ -106,15 +127,15 @@ export class WritesCommand {
   async #answerTo(body: unknown): Promise<Answer | undefined> {
     const parsed = CommandBody.safeParse(body);
     if (!parsed.success) return { text: NOTICES.malformed };
-    if (!this.#firstTime(parsed.data.trigger_id)) return undefined;
-    const typist = this.#typistOf(parsed.data);
-    if (typist === undefined) return { text: NO_TENANT };
     const loaded = this.#parts.policy.current;
     const command = parseSwitchCommand(parsed.data.text, {
       tenant: (name) => [...loaded.policy.tenants.keys()].some((tenant) => tenant === name),
       environment: (name) => environmentsOf(loaded).has(name),
       tool: this.#parts.knowsTool,
     });
+    if (!(await this.#firstTime(parsed.data.trigger_id, command))) return undefined;
+    const typist = this.#typistOf(parsed.data);
+    if (typist === undefined) return { text: NO_TENANT };
     switch (command.verb) {
       case 'off':
         return this.#off(command, typist);
@@ -124,28 +145,43 @@ export class WritesCommand {
         return {
           text: `Nothing changed: ${code(command.words)} names nothing that is there. Type ${code('/agent-writes on')}, then ${SCOPES}, then the reason.`,
         };
-      case 'status':
-        return (await this.#mayLook(typist)) ?? this.#status(typist);
-      case 'pending':
-        return (await this.#mayLook(typist)) ?? this.#pending(typist);
-      case 'help':
-        return { text: HELP };
+      case 'other':
+        return this.#other(command, typist);
       case 'unknown':
-        return { text: `Nothing changed: this app does not know that word.\n${HELP}` };
+        return { text: `${UNKNOWN_WORD}\n${this.#help()}` };
     }
   }
 
-  #firstTime(trigger: string): boolean {
-    if (this.#heard.has(trigger)) return false;
-    this.#heard.add(trigger);
-    for (const oldest of this.#heard) {
-      if (this.#heard.size <= MOST_REMEMBERED) break;
-      this.#heard.delete(oldest);
-    }
-    return true;
+  async #other({ word, words }: { word: string; words: string }, typist: Typist): Promise<Answer> {
+    if (word === 'help') return { text: this.#help() };
+    const subcommand = this.#subcommands.get(word);
+    if (subcommand === undefined) return { text: `${UNKNOWN_WORD}\n${this.#help()}` };
+    return (await this.#mayLook(typist)) ?? subcommand.run(typist, words);
   }
 
-  #typistOf(body: CommandBody): Typist | undefined {
+  #help(): string {
+    return [...HELP, ...[...this.#subcommands.values()].map(({ help }) => help), HELP_OF_HELP].join('\n');
+  }
+
+  /**
+   * Durable, because an old `on` that is delivered again must not come after a new `off`, to whichever replica, after
+   * whichever restart. To stop writes is never refused for want of this: a second `off` only stops them again.
+   */
+  async #firstTime(trigger: string, command: SwitchCommand): Promise<boolean> {
+    try {
+      return await this.#parts.heard.firstTime(trigger);
+    } catch (error) {
+      if (command.verb === 'on') throw error;
+      this.#parts.logger.warn({ err: error }, 'whether a command was heard before is not known');
+      return true;
+    }
+  }
+
+  #typistOf(body: {
+    team_id: string;
+    enterprise_id?: string | undefined;
+    user_id: string;
+  }): Typist | undefined {
     const own = [...this.#parts.policy.current.policy.tenants].filter(
       ([, { slack }]) => slack.team === body.team_id || slack.team === body.enterprise_id,
     );
@@ -162,10 +198,9 @@ export class WritesCommand {
     const refusal = await this.#refusalFor('off', typist, operators, command.scope);
     if (refusal !== undefined) return refusal;
     const { scope, why, forMs } = command;
-    const by = typist.person;
     const flip = {
       scope,
-      by,
+      by: typist.person,
       ...(why === undefined ? {} : { why }),
       ...(forMs === undefined ? {} : { forMs }),
     };
@@ -176,37 +211,8 @@ export class WritesCommand {
       this.#parts.logger.error({ err: error }, 'writes could not be switched off');
       return { text: OFF_FAILED };
     }
-    this.#announceAll(scope, (team) => offAnnouncement(scope, by, team, answer));
-    if (forMs !== undefined) this.#remindIn(forMs, scope, answer.since);
+    this.#parts.onFlip();
     return { text: offText(command, answer, typist), why };
-  }
-
-  /** `off for 2h` turns nothing on. When the time is over it says so. */
-  #remindIn(ms: number, scope: SwitchScope, since: number): void {
-    const timer = setTimeout(
-      () => {
-        this.#reminders.delete(timer);
-        this.#parts.inFlight
-          .track(this.#remind(scope, since))
-          .catch((error: unknown) => this.#parts.logger.warn({ err: error }, 'a reminder failed'));
-      },
-      Math.min(ms, LONGEST_TIMER_MS),
-    );
-    timer.unref();
-    this.#reminders.add(timer);
-  }
-
-  async #remind(scope: SwitchScope, since: number): Promise<void> {
-    const { off } = await this.#parts.switch.status();
-    const still = off.some(
-      (entry) => entry.since === since && describeScope(entry.scope) === describeScope(scope),
-    );
-    if (!still) return;
-    this.#announceAll(
-      scope,
-      () =>
-        `*Writes are still off* for ${scopeText(scope)}, and the time that was set for it is over. They stay off until somebody types ${code('/agent-writes on')}.`,
-    );
   }
 
   /* ---- on ---- */
@@ -221,29 +227,135 @@ export class WritesCommand {
         text: `Nothing changed: to turn writes on needs a reason. Type ${code('/agent-writes on')}, ${SCOPES}, and why.`,
       };
     }
-    if (arming !== undefined && arming.quorum > 1) {
-      return {
-        text: `Nothing changed: the policy asks for ${arming.quorum} people to turn writes on, and this version collects only one in Slack. Lower ${code('switch.arming.quorum')} in the policy, or turn writes on from a terminal.`,
-      };
-    }
+    const quorum = arming?.quorum ?? 1;
     const { epoch } = await this.#parts.switch.status();
-    const answer = await this.#parts.switch.on({ scope, by: typist.person, why, expectedEpoch: epoch });
-    if (answer.ok) {
-      this.#announceAll(
-        scope,
-        (team) =>
-          `*Writes are on again* for ${scopeText(scope)}: turned on by ${mention(typist.person, team)} ${localTime(answer.since)}. What was halted stays halted; agents have to propose it again.`,
-      );
+    if (quorum === 1) return this.#turnOn({ scope, why, epoch, people: [typist.person] }, typist);
+    const notOff = await this.#notOff(scope, typist);
+    if (notOff !== undefined) return notOff;
+    const answer = await this.#parts.arming.ask({ scope, why, epoch, person: typist.person, quorum });
+    if (answer.state === 'waiting') this.#askTheNext(answer.request, quorum, typist);
+    return this.#counted(answer, quorum, typist);
+  }
+
+  /** A click on the message that asks for the second person. */
+  async #confirmed(body: unknown): Promise<Answer & { over: boolean }> {
+    const parsed = ArmingClick.safeParse(body);
+    const asked = parsed.success ? readArmingValue(parsed.data.actions[0].value) : undefined;
+    if (!parsed.success || asked === undefined) return { text: NOTICES.malformed, over: false };
+    const { user, team } = parsed.data;
+    const typist = this.#typistOf({
+      team_id: team.id,
+      enterprise_id: team.enterprise_id ?? undefined,
+      user_id: user.id,
+    });
+    if (typist === undefined) return { text: NO_TENANT, over: false };
+    if (user.team_id !== team.id && user.team_id !== team.enterprise_id) {
+      return { text: REFUSAL_NOTICES.stranger, over: false };
+    }
+    const arming = this.#parts.policy.current.policy.switch?.arming;
+    const refusal = await this.#refusalFor('on', typist, arming?.operators ?? [], asked.scope);
+    if (refusal !== undefined) return { ...refusal, over: false };
+    const quorum = arming?.quorum ?? 1;
+    const { epoch } = await this.#parts.switch.status();
+    const answer = await this.#parts.arming.confirm({ ...asked, epoch, person: typist.person, quorum });
+    const over = answer.state === 'complete' || answer.state === 'gone' || answer.state === 'epoch_moved';
+    return { ...(await this.#counted(answer, quorum, typist)), over };
+  }
+
+  async #counted(answer: ArmingAnswer, quorum: number, typist: Typist): Promise<Answer> {
+    switch (answer.state) {
+      case 'complete':
+        return this.#turnOn(answer.request, typist);
+      case 'waiting':
+        return {
+          text: `Recorded: ${answer.request.people.length} of ${quorum} people want writes on for ${scopeText(answer.request.scope)}, and nothing is on yet. Somebody else who may turn writes on has to press Confirm in the channel, or type the same, before ${localTime(answer.request.until)}.${answer.voided ? ' What was asked before is void, because the switch was flipped since.' : ''}`,
+          why: answer.request.why,
+        };
+      case 'same_person':
+        return {
+          text: `Nothing changed: you have asked for this already, and the same person counts once. Somebody else has to confirm it before ${localTime(answer.request.until)}.`,
+          why: answer.request.why,
+        };
+      case 'other_reason':
+        return {
+          text: `Nothing changed: ${operatorsText(answer.request, typist.team)} asked for the same with another reason. To confirm that, press Confirm in the channel, or type ${code(onCommand(answer.request.scope))} with exactly this reason:`,
+          why: answer.request.why,
+        };
+      case 'epoch_moved':
+        return {
+          text: `Nothing changed: the switch was flipped since this was asked for, so it is void. Look at ${code('/agent-writes status')} before you ask again.`,
+        };
+      case 'gone':
+        return {
+          text: 'Nothing changed: this is no longer waiting. It was confirmed, replaced, or its ten minutes are over.',
+        };
+    }
+  }
+
+  /** In a channel of this workspace that the scope concerns. Whoever cannot see it can type the same. */
+  #askTheNext(request: ArmingRequest, quorum: number, typist: Typist): void {
+    const tenant = request.scope.tenant ?? typist.tenants[0];
+    const place =
+      tenant === undefined ? undefined : this.#parts.policy.current.policy.tenants.get(tenant)?.slack;
+    const workspace = place === undefined ? undefined : this.#parts.workspaceOf(place.team);
+    if (place === undefined || workspace === undefined) return;
+    const { text, blocks } = drawArming(request, { quorum, team: typist.team });
+    this.#parts.inFlight
+      .track(this.#parts.post(workspace, place.channel, text, blocks))
+      .catch((error: unknown) => {
+        this.#parts.logger.warn({ err: error }, 'the next person could not be asked to turn writes on');
+      });
+  }
+
+  async #turnOn(
+    asked: { scope: SwitchScope; why: string; epoch: number; people: readonly PersonId[] },
+    typist: Typist,
+  ): Promise<Answer> {
+    const { scope, why, epoch, people } = asked;
+    const [by = typist.person, ...confirmedBy] = people;
+    const gone = await this.#noLongerEntitled(people, typist);
+    if (gone !== undefined) {
       return {
-        text: `*Writes are on* for ${scopeText(scope)}. What was halted stays halted.${await this.#stillOff(typist)}`,
-        why,
+        text: `Nothing changed: ${operatorText(gone, typist.team)} may no longer turn writes on, or Slack did not tell. Ask anew with ${code(onCommand(scope))}`,
       };
     }
-    return { text: await this.#onRefused(answer, scope, typist) };
+    const answer = await this.#parts.switch.on({
+      scope,
+      by,
+      ...(confirmedBy.length === 0 ? {} : { confirmedBy }),
+      why,
+      expectedEpoch: epoch,
+    });
+    if (!answer.ok) return { text: await this.#onRefused(answer, scope, typist) };
+    this.#parts.onFlip();
+    return {
+      text: `*Writes are on* for ${scopeText(scope)}. ${people.length > 1 ? `Turned on by ${operatorsText(asked, typist.team)}. ` : ''}What was halted stays halted.${await this.#stillOff(typist)}`,
+      why,
+    };
+  }
+
+  /** Who asked some minutes ago may have been taken out of the group since; the typist was asked about just now. */
+  async #noLongerEntitled(people: readonly PersonId[], typist: Typist): Promise<PersonId | undefined> {
+    const operators = this.#parts.policy.current.policy.switch?.arming.operators ?? [];
+    for (const person of people) {
+      if (person === typist.person) continue;
+      const { team } = slackIdsOf(person);
+      if (!(await this.#parts.directory.entitlementOf(person, operators, team)).ok) return person;
+    }
+    return undefined;
+  }
+
+  async #notOff(scope: SwitchScope, typist: Typist): Promise<Answer | undefined> {
+    const { state, closed, off } = await this.#parts.switch.status();
+    const everything = describeScope(scope) === 'everything';
+    const isOff =
+      off.some((entry) => describeScope(entry.scope) === describeScope(scope)) ||
+      (everything && state !== 'on' && closed !== 'permit_lapsed');
+    return isOff ? undefined : { text: await this.#onRefused({ refusal: 'not_off' }, scope, typist) };
   }
 
   async #onRefused(
-    answer: { refusal: 'epoch_moved' | 'not_off' | 'not_confirmed' },
+    answer: Pick<Extract<OnAnswer, { ok: false }>, 'refusal'>,
     scope: SwitchScope,
     typist: Typist,
   ): Promise<string> {
@@ -275,10 +387,11 @@ export class WritesCommand {
       own.reduce((total, status) => total + of(status), 0);
     const off = all.off.filter((entry) => concerns(entry.scope, typist.tenants));
     const lines = [
-      STATES[all.state],
+      stateText(all),
       ...off.slice(0, MOST_LISTED).map((entry) => `• off: ${offLine(entry, typist.team)}`),
+      ...(off.length > MOST_LISTED ? [`• off: ${off.length - MOST_LISTED} more scopes`] : []),
       ...(all.state === 'on' && all.last !== undefined
-        ? [`• on: by ${operatorMention(all.last.by, typist.team)} since ${localTime(all.last.since)}`]
+        ? [`• on: by ${operatorText(all.last.by, typist.team)} since ${localTime(all.last.since)}`]
         : []),
       `• ${counted(
         sum((status) => status.pending),
@@ -286,37 +399,58 @@ export class WritesCommand {
       )} waiting for people, ${sum((status) => status.approved)} approved and about to start, ${sum((status) => status.executing)} running`,
       `• ${all.answered} of ${counted(all.shards, 'part')} of the switch answered${all.answered < all.shards ? ': *this is not the whole truth*' : ''}`,
     ];
-    const whys = off.flatMap((entry) =>
-      entry.why === undefined ? [] : [`${describeScope(entry.scope)}: ${entry.why}`],
-    );
+    const flips = [
+      ...off,
+      ...(all.state === 'on' && all.last !== undefined ? [{ ...all.last, scope: {} }] : []),
+    ];
+    const whys = flips.flatMap((entry) => {
+      const why = whyFor(entry, typist.team);
+      return why === undefined ? [] : [`${describeScope(entry.scope)}: ${why}`];
+    });
     return { text: lines.join('\n'), ...(whys.length === 0 ? {} : { why: whys.join('\n') }) };
   }
 
   async #pending(typist: Typist): Promise<Answer> {
-    const ids = (
-      await Promise.all(
-        typist.tenants.map((tenant) => this.#parts.store.pending({ tenant, limit: MOST_LISTED + 1 })),
-      )
-    ).flat();
-    if (ids.length === 0) return { text: 'No call is waiting for people here.' };
-    const lines = await Promise.all(
-      ids.slice(0, MOST_LISTED).map((id) => this.#pendingLine(id, typist.team)),
+    const perTenant = await Promise.all(
+      typist.tenants.map((tenant) => this.#parts.store.pending({ tenant, limit: MOST_PENDING + 1 })),
     );
-    const more = ids.length > MOST_LISTED ? ['• and more'] : [];
+    const found = await Promise.all(perTenant.flat().map((id) => this.#sealedPending(id, typist)));
+    const waiting = found
+      .flatMap((sealed) => sealed ?? [])
+      .sort((a, b) => a.sealed.terms.deadline - b.sealed.terms.deadline);
+    if (waiting.length === 0) return { text: 'No call is waiting for people here.' };
+    const lines = waiting
+      .slice(0, MOST_PENDING)
+      .map(({ sealed, card }) => this.#pendingLine(sealed, card, typist));
+    const more =
+      waiting.length > MOST_PENDING
+        ? ["• and more: open this app's Home tab for all that you may decide"]
+        : [];
     return { text: ['*Waiting for people*, oldest deadline first:', ...lines, ...more].join('\n') };
   }
 
-  async #pendingLine(id: ProposalId, team: string): Promise<string> {
+  /** Undefined: gone meanwhile, not sealed by us, or of a tenant that is none of this workspace's. */
+  async #sealedPending(
+    id: ProposalId,
+    typist: Typist,
+  ): Promise<{ sealed: SealedTerms; card: CardRef | undefined } | undefined> {
     const record = await readRecord(this.#parts.store, id);
-    const terms = record === undefined || record === 'not_ours' ? undefined : parseTerms(record.termsText);
-    if (record === undefined || record === 'not_ours' || terms === undefined) return `• ${code(id)}`;
-    const base = this.#parts.workspaceOf(team)?.url;
-    const { card } = record;
+    if (record === undefined || record === 'not_ours' || record.state.status !== 'pending') return undefined;
+    const sealed = this.#parts.sealedOf(record);
+    if (sealed === undefined || !typist.tenants.includes(sealed.terms.context.tenant)) return undefined;
+    return { sealed, card: record.card };
+  }
+
+  #pendingLine({ terms }: SealedTerms, card: CardRef | undefined, typist: Typist): string {
+    const { tenant, environment, agent } = terms.context;
+    const place = this.#parts.policy.current.policy.tenants.get(tenant)?.slack;
+    const base = this.#parts.workspaceOf(typist.team)?.url ?? '';
+    const stands = card !== undefined && card.channel === place?.channel && /^[0-9]+\.[0-9]+$/.test(card.ts);
     const at =
-      card === undefined || base === undefined || base === ''
-        ? code(id)
-        : `<${base}archives/${card.channel}/p${card.ts.replace('.', '')}|card>`;
-    return `• ${code(terms.tool)} for ${code(terms.context.tenant)} in ${code(terms.context.environment)} by ${code(terms.context.agent)}, decide before ${localTime(terms.deadline)} (${at})`;
+      stands && base !== ''
+        ? `<${base}archives/${card.channel}/p${card.ts.replace('.', '')}|card>`
+        : code(terms.id);
+    return `• ${code(terms.tool)} for ${code(tenant)} in ${code(environment)} by ${code(agent)}, decide before ${localTime(terms.deadline)} (${at})`;
   }
 
   /* ---- who may ---- */
@@ -365,30 +499,24 @@ export class WritesCommand {
     }
     return undefined;
   }
-
-  /* ---- telling the channels ---- */
-
-  #announceAll(scope: SwitchScope, textFor: (team: string) => string): void {
-    const { tenants } = this.#parts.policy.current.policy;
-    const channels = new Map(
-      [...tenants]
-        .filter(([tenant]) => scope.tenant === undefined || scope.tenant === tenant)
-        .map(([, { slack }]) => [`${slack.team}/${slack.channel}`, slack]),
-    );
-    for (const { team, channel } of channels.values()) {
-      const workspace = this.#parts.workspaceOf(team);
-      if (workspace === undefined) continue;
-      this.#parts.inFlight
-        .track(this.#parts.announce(workspace, channel, textFor(team)))
-        .catch((error: unknown) => {
-          this.#parts.logger.warn({ err: error, channel }, 'a channel could not be told of the switch');
-        });
-    }
-  }
 }
 
-/** Node's timers hold 2^31 - 1 ms. */
-const LONGEST_TIMER_MS = 2_147_483_647;
+/** Each line of ours whole, in as many sections as it takes. */
+function blocksOf({ text, why, blocks }: Answer): KnownBlock[] {
+  if (blocks !== undefined) return [...blocks];
+  const sections: string[] = [];
+  for (const line of text.split('\n')) {
+    const last = sections.at(-1);
+    if (last !== undefined && last.length + line.length < SECTION_ROOM)
+      sections[sections.length - 1] = `${last}\n${line}`;
+    else sections.push(line);
+  }
+  const said: KnownBlock[] = sections.map(ourSection);
+  if (why !== undefined) said.push(asWritten(cutLoudly(visibleText(why).text, 600).text));
+  return said;
+}
+
+const SECTION_ROOM = 2_900;
 
 const NO_TENANT =
   'Nothing changed: the policy has no tenant in this workspace. Ask your administrator to add it under `tenants`.';
@@ -402,16 +530,10 @@ const SCOPES =
 const HELP = [
   `\`${WRITES_COMMAND} off\` stops all writes of agents, at once. You may add ${SCOPES}, \`for 2h\` (a reminder; nothing turns on by itself) and why.`,
   `\`${WRITES_COMMAND} on\` turns writes on again: with the same scope that is off, and why.`,
-  `\`${WRITES_COMMAND} status\` says what is off, since when and by whom.`,
-  `\`${WRITES_COMMAND} pending\` lists the calls that wait for people.`,
-].join('\n');
+];
+const HELP_OF_HELP = `\`${WRITES_COMMAND} help\` shows this list.`;
 
-const STATES = {
-  on: '*Writes are on.*',
-  off: '*Writes are off.*',
-  closed:
-    '*Writes are off*, and nobody switched them off: the switch was never turned on, or it was lost. It takes `/agent-writes on` and a reason to turn them on.',
-} as const;
+const UNKNOWN_WORD = 'Nothing changed: this app does not know that word.';
 
 function notAnOperator(flip: 'off' | 'on', operators: readonly string[], refusal: string): string {
   if (refusal === 'cannot_check') {
@@ -424,10 +546,6 @@ function notAnOperator(flip: 'off' | 'on', operators: readonly string[], refusal
   return `Nothing changed: the policy does not let you turn writes ${flip}. Ask one of ${who}.`;
 }
 
-function scopeText(scope: SwitchScope): string {
-  return `*${describeScope(scope)}*`;
-}
-
 /** Whether a scope can stop a call of one of these tenants. */
 function concerns(scope: SwitchScope, tenants: readonly TenantId[]): boolean {
   return scope.tenant === undefined || tenants.includes(scope.tenant);
@@ -437,9 +555,8 @@ function environmentsOf(loaded: LoadedPolicy): ReadonlySet<string> {
   return new Set([...loaded.policy.tenants.values()].flatMap((tenant): string[] => tenant.environments));
 }
 
-function offLine(entry: OffEntry, team: string): string {
-  const until = entry.until === undefined ? '' : `, reminder ${localTime(entry.until)}`;
-  return `${scopeText(entry.scope)} by ${operatorMention(entry.by, team)} since ${localTime(entry.since)}${until}`;
+function operatorsText({ people }: { people: readonly PersonId[] }, team: string): string {
+  return people.map((person) => operatorText(person, team)).join(' and ');
 }
 
 function offText(
@@ -462,7 +579,9 @@ function offText(
     lines.push(`${code(command.unclear)} names nothing that is there, so *everything* is off.`);
   }
   if (command.forMs !== undefined) {
-    lines.push(`You will be reminded in ${formatDuration(command.forMs)}. Nothing turns on by itself.`);
+    lines.push(
+      `The channels are reminded once, in ${formatDuration(command.forMs)}. Nothing turns on by itself.`,
+    );
   }
   if (command.why === undefined) lines.push('You gave no reason; please say in the channel why.');
   return lines.join('\n');
@@ -472,9 +591,4 @@ function listed(ids: readonly ProposalId[]): string {
   const shown = ids.slice(0, MOST_LISTED).map(code).join(', ');
   const more = ids.length - MOST_LISTED;
   return `${counted(ids.length, 'call')} (${shown}${more > 0 ? ` and ${more} more` : ''})`;
-}
-
-function offAnnouncement(scope: SwitchScope, by: PersonId, team: string, answer: OffAnswer): string {
-  const head = answer.confirmed ? '*Writes are off*' : '*Writes are being switched off* (not confirmed yet)';
-  return `${head} for ${scopeText(scope)}: by ${mention(by, team)} ${localTime(answer.since)}. What was waiting is halted for good; what was running may finish. Reads go on.`;
 }

@@ -14,7 +14,7 @@ import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.t
 import { SLACK_RATES } from './limits.ts';
 import { Paces } from './pace.ts';
 import { threadLines } from './thread-log.ts';
-import { ourSection } from './wording.ts';
+import { type KnownBlock, ourSection } from './wording.ts';
 
 export interface Place {
   readonly team: string;
@@ -82,7 +82,12 @@ export class CardPublisher {
   }
 
   /** One message of our own words, in its turn; rejects where Slack refuses it or its turn does not come. */
-  async announce(workspace: WorkspaceClients, channel: string, text: string): Promise<void> {
+  async announce(
+    workspace: WorkspaceClients,
+    channel: string,
+    text: string,
+    blocks: KnownBlock[] = [ourSection(text)],
+  ): Promise<void> {
     const pace = this.#posts.of(`${workspace.team}/${channel}`);
     for (let tries = 0; ; tries += 1) {
       const wait = pace.take();
@@ -94,7 +99,7 @@ export class CardPublisher {
     await workspace.posting.chat.postMessage({
       channel,
       text,
-      blocks: [ourSection(text)],
+      blocks,
       unfurl_links: false,
       unfurl_media: false,
     });

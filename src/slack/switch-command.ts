@@ -20,31 +20,37 @@ export type SwitchCommand =
     }
   | { readonly verb: 'on'; readonly scope: SwitchScope; readonly why: string | undefined }
   | { readonly verb: 'on_unclear'; readonly words: string }
-  | { readonly verb: 'status' | 'pending' | 'help' }
+  /** One word of letters, and what follows it. Who knows no such word answers with the help. */
+  | { readonly verb: 'other'; readonly word: string; readonly words: string }
   | { readonly verb: 'unknown' };
 
 /**
  * `off` is forgiving: whatever begins with the word means it (`OFF`, ` off!`, `off;on`), and a scope that names nothing
- * means everything, because somebody who types it wants writes to stop. `on` is strict: exactly the word, and a scope
- * that names what is there.
+ * means everything, because somebody who types it wants writes to stop. `on` is strict: exactly the word in these two
+ * letters, with ordinary spaces, and a scope that names what is there.
  */
 export function parseSwitchCommand(text: string, known: KnownNames): SwitchCommand {
   const line = text.normalize('NFKC').replace(/\s+/gu, ' ').trim();
   const off = /^[^\p{L}\p{N}]*(?:off|stop|halt)(?![\p{L}\p{N}])/iu.exec(line);
   if (off !== null) return parseOff(line.slice(off[0].length), known);
-  const on = /^on(?: |$)/i.exec(line);
-  if (on !== null) return parseOn(line.slice(on[0].length), known);
-  const word = line.toLowerCase();
-  if (word === 'status' || word === 'pending' || word === 'help') return { verb: word };
-  return line === '' ? { verb: 'help' } : { verb: 'unknown' };
+  // Not the normalized line: what only looks like `on`, or like the name of a tenant, is neither.
+  const exact = text.replace(/[ \t\r\n]+/g, ' ').replace(/^ | $/g, '');
+  const on = /^on(?: |$)/i.exec(exact);
+  if (on !== null) return parseOn(exact.slice(on[0].length), known);
+  if (line === '') return { verb: 'other', word: 'help', words: '' };
+  const other = /^([a-z]+)(?: (.*))?$/i.exec(exact);
+  if (other === null) return { verb: 'unknown' };
+  return { verb: 'other', word: (other[1] ?? '').toLowerCase(), words: other[2] ?? '' };
 }
 
 function parseOff(words: string, known: KnownNames): SwitchCommand {
-  const read = readScope(withoutLead(words), known);
+  const before = readDuration(withoutLead(words));
+  const read = readScope(before.rest, known);
   const scope = read.ok ? read.scope : EVERYTHING;
   const unclear = read.ok ? undefined : read.words;
-  const timed = readDuration(read.ok ? read.rest : withoutLead(words));
-  return { verb: 'off', scope, unclear, forMs: timed.ms, why: reasonIn(timed.rest) };
+  const rest = read.ok ? read.rest : before.rest;
+  const after = before.ms === undefined ? readDuration(rest) : { ms: before.ms, rest };
+  return { verb: 'off', scope, unclear, forMs: after.ms, why: reasonIn(after.rest) };
 }
 
 function parseOn(words: string, known: KnownNames): SwitchCommand {

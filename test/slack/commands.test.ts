@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { TenantId } from '../../src/core/identity/ids.ts';
+import { EVERYTHING } from '../../src/core/switch/scope.ts';
+import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { findWorkspace } from '../../src/sandbox/slack/slack-world.ts';
+import type { Subcommand } from '../../src/slack/subcommand.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { seenIn } from './card-views.ts';
 import { CHANNEL, GLOBEX_CHANNEL, type Mode, surfaceForTests } from './surface-for-tests.ts';
@@ -39,8 +43,13 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     expect(await state()).toBe('off');
     const announced = ({ text, ephemeral }: { text: string; ephemeral: boolean }) =>
       !ephemeral && text.startsWith('*Writes are off*');
-    await t.person('U0RITA').waitForMessage(CHANNEL, announced);
-    await t.person('U0OMAR', 'T0GLOBEX').waitForMessage(GLOBEX_CHANNEL, announced);
+    const here = await t.person('U0RITA').waitForMessage(CHANNEL, announced);
+    expect(here.text).toContain('switched off by <@U0CHEN>');
+    expect(seenIn(here.blocks)).toContain('too many closes <!channel>');
+    const there = await t.person('U0OMAR', 'T0GLOBEX').waitForMessage(GLOBEX_CHANNEL, announced);
+    // Neither the people nor the words of one company are shown in another one's channel.
+    expect(there.text).toContain('by an operator of another workspace');
+    expect(seenIn(there.blocks)).not.toContain('too many closes');
   });
 
   it('off is taken from whoever may, in whatever form', async () => {
@@ -132,6 +141,159 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     expect(await state()).toBe('off');
   });
 
+  it('an on that another replica has carried out is not carried out again, not even after a restart', async () => {
+    await type('U0CHEN', 'off');
+    await t.told('U0CHEN', 'Writes are off');
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', 'Writes are on');
+    const [old] = t.slack.traffic.deliveries('slash_commands').slice(-1);
+    await type('U0CHEN', 'off again');
+    await expect.poll(state).toBe('off');
+    const replica = await t.replica();
+    await t.surface.stop();
+    if (mode === 'http') t.slack.deliverTo({ mode, url: `http://127.0.0.1:${replica.port}/slack/events` });
+    await t.slack.send({
+      type: 'slash_commands',
+      team: 'T0ACME',
+      payload: old?.payload as Record<string, unknown>,
+      acceptsResponse: true,
+    });
+    expect(await state()).toBe('off');
+    expect(await t.entries('switch.on')).toHaveLength(2);
+  });
+
+  it('off is carried out also where it is not known whether it was heard before; on is not', async () => {
+    const heard = { firstTime: () => Promise.reject(new Error('no answer')) };
+    const replica = await t.replica({ heard });
+    await t.surface.stop();
+    if (mode === 'http') t.slack.deliverTo({ mode, url: `http://127.0.0.1:${replica.port}/slack/events` });
+    await type('U0CHEN', 'off');
+    await t.told('U0CHEN', 'Writes are off');
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', 'Something failed');
+    expect(await state()).toBe('off');
+  });
+
+  it('the tenant that a stranger company or another workspace names is nobody to them', async () => {
+    for (const line of ['off tenant acme', 'on tenant acme fixed', 'off TENANT: ａｃｍｅ']) {
+      await type('U0NIA', line, GLOBEX_CHANNEL, 'T0GLOBEX');
+    }
+    await t.told('U0NIA', 'Nothing changed', GLOBEX_CHANNEL);
+    expect(await state()).toBe('on');
+    expect((await t.writeSwitch.status()).off).toEqual([]);
+    await expect.poll(async () => (await t.entries('switch.refused')).length).toBe(3);
+  });
+
+  it('an operator who has become a guest, or was deactivated, turns nothing off or on', async () => {
+    for (const change of [{ isRestricted: true }, { deleted: true }]) {
+      const chen = findWorkspace(t.slack.world, 'T0ACME')?.users.find(({ id }) => id === 'U0CHEN');
+      await t.slack.send({
+        type: 'slash_commands',
+        team: 'T0ACME',
+        payload: {
+          command: '/agent-writes',
+          text: 'off',
+          team_id: 'T0ACME',
+          channel_id: CHANNEL,
+          user_id: 'U0CHEN',
+          api_app_id: 'A0COUNTERSIGN',
+          trigger_id: JSON.stringify(Object.assign(chen ?? {}, change)),
+          response_url: `${t.slack.url}/nowhere`,
+        },
+        acceptsResponse: true,
+      });
+    }
+    await expect.poll(async () => (await t.entries('switch.refused')).length).toBe(2);
+    expect(await state()).toBe('on');
+  });
+
+  it('a flip from a terminal is told in the channels too, once', async () => {
+    const terminal = new WriteSwitchRedis({ redis: redis.connect(), shards: 1, startDeadlineMs: 5 });
+    await t.replica();
+    await terminal.off({ scope: EVERYTHING, by: 'cli:root', why: 'from the terminal' });
+    const off = await t
+      .person('U0RITA')
+      .waitForMessage(CHANNEL, ({ text }) => text.startsWith('*Writes are off*'));
+    expect(off.text).toContain('switched off by `cli:root`');
+    expect(seenIn(off.blocks)).toContain('from the terminal');
+    const { epoch } = await terminal.status();
+    await terminal.on({ scope: EVERYTHING, by: 'cli:root', why: 'fine again', expectedEpoch: epoch });
+    await t
+      .person('U0OMAR', 'T0GLOBEX')
+      .waitForMessage(GLOBEX_CHANNEL, ({ text }) => text.startsWith('*Writes are on again*'));
+    await expect.poll(() => redis.client.zcard('{s0}:switch-notices-due')).toBe(0);
+    const told = (await t.person('U0RITA').messages(CHANNEL)).filter(({ text }) =>
+      text.startsWith('*Writes are'),
+    );
+    // The test's own first on, the off, and the on.
+    expect(told.map(({ text }) => text.split('*')[1])).toEqual([
+      'Writes are on again',
+      'Writes are off',
+      'Writes are on again',
+    ]);
+  });
+
+  it('a flip while no approval service ran is told when one runs again, also where Slack fails at first', async () => {
+    await t.surface.stop();
+    await t.writeSwitch.off({ scope: { tenant: TenantId.parse('acme') }, by: 'cli:root' });
+    t.slack.faults.unavailable(1, 'chat.postMessage');
+    await t.replica();
+    await t
+      .person('U0RITA')
+      .waitForMessage(CHANNEL, ({ text }) => text.startsWith('*Writes are off* for *tenant acme*'));
+    const there = await t.person('U0OMAR', 'T0GLOBEX').messages(GLOBEX_CHANNEL);
+    expect(there.filter(({ text }) => text.startsWith('*Writes are off*'))).toEqual([]);
+  });
+
+  it('off for a time reminds once, after a restart too, and turns nothing on', async () => {
+    await type('U0CHEN', 'off env staging for 2h wrong tickets');
+    await t.told('U0CHEN', 'Writes are off');
+    await t.surface.stop();
+    const [reminder] = await redis.client.zrange('{s0}:switch-notices-due', '-1', '-1');
+    expect(reminder).toMatch(/:reminder$/);
+    // Two hours later.
+    await redis.client.zadd('{s0}:switch-notices-due', Date.now() - 1, reminder ?? '');
+    await Promise.all([t.replica(), t.replica()]);
+    const isReminder = ({ text }: { text: string }) => text.startsWith('*Writes are still off*');
+    const told = await t.person('U0RITA').waitForMessage(CHANNEL, isReminder);
+    expect(told.text).toContain('`/agent-writes on environment staging &lt;reason&gt;`');
+    await expect.poll(() => redis.client.zcard('{s0}:switch-notices-due')).toBe(0);
+    expect((await t.person('U0RITA').messages(CHANNEL)).filter(isReminder)).toHaveLength(1);
+    expect((await t.writeSwitch.status()).off).toHaveLength(1);
+  });
+
+  it('does not remind of what is on again, or was switched off anew', async () => {
+    await type('U0CHEN', 'off for 2h');
+    await t.told('U0CHEN', 'Writes are off');
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', 'Writes are on');
+    await type('U0CHEN', 'off once more');
+    await expect.poll(state).toBe('off');
+    await t.person('U0RITA').waitForMessage(CHANNEL, ({ blocks }) => seenIn(blocks).includes('once more'));
+    const [reminder] = await redis.client.zrange('{s0}:switch-notices-due', '-1', '-1');
+    await redis.client.zadd('{s0}:switch-notices-due', Date.now() - 1, reminder ?? '');
+    await expect.poll(() => redis.client.zcard('{s0}:switch-notices-due')).toBe(0);
+    const messages = await t.person('U0RITA').messages(CHANNEL);
+    expect(messages.filter(({ text }) => text.includes('still off'))).toEqual([]);
+  });
+
+  it('status says in words why writes are off where nobody switched them off', async () => {
+    await redis.client.del('{s0}:switch', '{s0}:armed');
+    await type('U0ANA', 'status');
+    await t.told('U0ANA', 'nobody has turned them on yet');
+    await redis.client.hset('{s0}:switch', { state: 'on', epoch: 'x' });
+    await type('U0BEN', 'status');
+    await t.told('U0BEN', 'cannot be read');
+  });
+
+  it('status tells a lapsed permit apart, which comes back by itself', async () => {
+    await redis.client.del('{s0}:armed');
+    await type('U0ANA', 'status');
+    await t.told('U0ANA', 'come back by themselves');
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', 'writes are not switched off');
+  });
+
   it('status says what is off, by whom, since when and why', async () => {
     await type('U0CHEN', 'off env staging wrong tickets');
     await t.told('U0CHEN', 'Writes are off');
@@ -152,6 +314,58 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     expect(answer.text).toContain(`archives/${CHANNEL}/p${own.message.ts.replace('.', '')}`);
     expect(answer.text).not.toContain('globex');
     expect(answer.text).not.toContain(other.sealed.terms.id);
+  });
+
+  it('pending has the oldest deadline first, over all tenants, and as much of it as Slack takes', async () => {
+    const late = await t.card({ rule: { expiresInMs: 900_000 } });
+    const soon = await t.card({ rule: { expiresInMs: 60_000 } });
+    for (let i = 0; i < 30; i += 1) await t.propose({ rule: { expiresInMs: 300_000 } });
+    await type('U0ANA', 'pending');
+    const answer = await t.told('U0ANA', 'Waiting for people');
+    const [, first = ''] = answer.text.split('\n');
+    expect(first).toContain(`/p${soon.message.ts.replace('.', '')}`);
+    expect(answer.text).toContain('and more');
+    expect(answer.text).not.toContain(`/p${late.message.ts.replace('.', '')}`);
+    expect(answer.text.split('\n')).toHaveLength(22);
+  });
+
+  it('pending shows nothing that is not sealed by us, and links to no other place', async () => {
+    const { sealed } = await t.card();
+    const key = `{s0}:proposal:${sealed.terms.id}`;
+    await redis.client.hset(
+      key,
+      'card',
+      JSON.stringify({ team: 'T0ACME', channel: 'C0EVIL|x> <!channel', ts: '1.2' }),
+    );
+    await type('U0ANA', 'pending');
+    const answer = await t.told('U0ANA', 'Waiting for people');
+    expect(answer.text).not.toContain('EVIL');
+    await redis.client.hset(key, 'seal', '0'.repeat(64));
+    await type('U0BEN', 'pending');
+    await t.told('U0BEN', 'No call is waiting');
+  });
+
+  it('has room for the words of others, and lists them', async () => {
+    const asked: unknown[] = [];
+    const grants: Subcommand = {
+      name: 'grants',
+      help: '`/agent-writes grants` lists the standing grants.',
+      run: async ({ person, tenants }, words) => {
+        asked.push({ person, tenants, words });
+        return { text: 'No grants.' };
+      },
+    };
+    const replica = await t.replica({ subcommands: [grants] });
+    await t.surface.stop();
+    if (mode === 'http') t.slack.deliverTo({ mode, url: `http://127.0.0.1:${replica.port}/slack/events` });
+    await type('U0RITA', 'help');
+    await t.told('U0RITA', 'lists the standing grants');
+    await type('U0RITA', 'Grants revoke g1');
+    await t.told('U0RITA', 'No grants.');
+    expect(asked).toEqual([{ person: 'slack:T0ACME/U0RITA', tenants: ['acme'], words: 'revoke g1' }]);
+    await type('U0GUEST', 'grants');
+    await t.told('U0GUEST', 'guests cannot');
+    expect(asked).toHaveLength(1);
   });
 
   it('help and words that it does not know explain themselves and change nothing', async () => {
@@ -181,12 +395,127 @@ describe('where the policy asks for more', () => {
     policy: TWO_TO_ARM,
   });
 
-  it('on says that it takes two people, and turns nothing on', async () => {
-    await t.person('U0CHEN').command('/agent-writes off', CHANNEL);
+  const type = (user: string, text: string) => t.person(user).command(`/agent-writes ${text}`, CHANNEL);
+  const state = async () => (await t.writeSwitch.status()).state;
+  const asking = () =>
+    t.person('U0RITA').waitForMessage(CHANNEL, ({ text }) => text.startsWith('*Turn writes on again'));
+  const off = async () => {
+    await type('U0CHEN', 'off');
     await t.told('U0CHEN', 'Writes are off');
-    await t.person('U0LEAD').command('/agent-writes on fixed', CHANNEL);
-    await t.told('U0LEAD', 'the policy asks for 2 people');
-    expect((await t.writeSwitch.status()).state).toBe('off');
+  };
+
+  it('on takes a second person, by the button in the channel, and the audit names both', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed <!channel>');
+    await t.told('U0LEAD', '1 of 2 people');
+    expect(await state()).toBe('off');
+    const card = await asking();
+    expect(card.text).not.toContain('<!channel>');
+    expect(seenIn(card.blocks)).toContain('fixed <!channel>');
+
+    await t.person('U0LEAD').click(card, 'cs_arm_confirm');
+    await t.told('U0LEAD', 'the same person counts once');
+    await t.person('U0CHEN').click(card, 'cs_arm_confirm');
+    await t.told('U0CHEN', 'does not let you turn writes on');
+    expect(await state()).toBe('off');
+
+    await t.person('U0ANA').click(card, 'cs_arm_confirm');
+    await t
+      .person('U0RITA')
+      .waitForMessage(CHANNEL, ({ text }) => text.includes('Turned on by <@U0LEAD> and <@U0ANA>'));
+    expect(await state()).toBe('on');
+    const [entry] = (await t.entries('switch.on')).slice(-1);
+    expect(entry?.detail).toMatchObject({
+      by: 'slack:T0ACME/U0LEAD',
+      confirmedBy: ['slack:T0ACME/U0ANA'],
+      why: 'fixed <!channel>',
+    });
+    await t
+      .person('U0RITA')
+      .waitForMessage(
+        CHANNEL,
+        ({ text }) => text.startsWith('*Writes are on again*') && text.includes('<@U0ANA>'),
+      );
+    expect(
+      JSON.stringify((await t.person('U0RITA').messages(CHANNEL)).map(({ blocks }) => blocks)),
+    ).not.toContain('cs_arm_confirm');
+  });
+
+  it('on takes a second person who types the same, and no other words', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', '1 of 2 people');
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', 'the same person counts once');
+    await type('U0ANA', 'on something else');
+    const other = await t.told('U0ANA', 'with another reason');
+    expect(seenIn(other.blocks)).toContain('fixed');
+    expect(await state()).toBe('off');
+    await type('U0ANA', 'on fixed');
+    await t.told('U0ANA', 'Writes are on');
+    expect(await state()).toBe('on');
+    expect(await t.entries('switch.asked')).toHaveLength(2);
+  });
+
+  it('a flip in between makes the first word void', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed');
+    const card = await asking();
+    await type('U0CHEN', 'off env production more trouble');
+    await t.told('U0CHEN', '*environment production*');
+    await t.person('U0ANA').click(card, 'cs_arm_confirm');
+    await t.person('U0RITA').waitForMessage(CHANNEL, ({ text }) => text.includes('it is void'));
+    expect(await state()).toBe('off');
+    await type('U0ANA', 'on fixed');
+    await t.told('U0ANA', '1 of 2 people');
+    expect(await state()).toBe('off');
+  });
+
+  it('a scope takes two people of its own, and the one does not stand for the other', async () => {
+    await type('U0CHEN', 'off tenant acme');
+    await t.told('U0CHEN', 'Writes are off');
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', 'not switched off for *everything*');
+    await type('U0LEAD', 'on tenant acme fixed');
+    await t.told('U0LEAD', '1 of 2 people');
+    await type('U0ANA', 'on tenant acme fixed');
+    await t.told('U0ANA', 'Writes are on');
+    expect((await t.writeSwitch.status()).off).toEqual([]);
+  });
+
+  it('waits ten minutes and no longer, in Redis', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed');
+    const card = await asking();
+    expect(await redis.client.pttl('{s0}:arming:*')).toBeGreaterThan(590_000);
+    expect(await redis.client.pttl('{s0}:arming:*')).toBeLessThanOrEqual(600_000);
+    await redis.client.del('{s0}:arming:*');
+    await t.person('U0ANA').click(card, 'cs_arm_confirm');
+    await t.person('U0RITA').waitForMessage(CHANNEL, ({ text }) => text.includes('no longer waiting'));
+    expect(await state()).toBe('off');
+  });
+
+  it('does not count somebody who may no longer turn writes on when the second person confirms', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', '1 of 2 people');
+    const lead = findWorkspace(t.slack.world, 'T0ACME')?.users.find(({ id }) => id === 'U0LEAD');
+    if (lead) lead.isRestricted = true;
+    await type('U0ANA', 'on fixed');
+    await t.told('U0ANA', 'may no longer turn writes on');
+    expect(await state()).toBe('off');
+  });
+
+  it('takes the second person once where two confirm at the same moment', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed');
+    const card = await asking();
+    await Promise.all([
+      t.person('U0ANA').click(card, 'cs_arm_confirm'),
+      t.person('U0ANA').command('/agent-writes on fixed', CHANNEL),
+    ]);
+    await expect.poll(state).toBe('on');
+    expect(await t.entries('switch.on')).toHaveLength(2);
   });
 
   it('off is taken from somebody named in person even where Slack does not answer', async () => {

@@ -10,9 +10,12 @@ import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
+import { ArmingRequestsRedis } from '../../src/redis/arming-requests-redis.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
+import { HeardCommandsRedis } from '../../src/redis/heard-commands-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
+import { SwitchNoticesRedis } from '../../src/redis/switch-notices-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
 import { type LocalSlack, startLocalSlack } from '../../src/sandbox/slack/local-slack.ts';
@@ -145,6 +148,9 @@ async function make(
     store,
     outbox: new CardOutboxRedis({ redis: client, subscriber: redis.connect(), shards }),
     switch: writeSwitch,
+    switchNotices: new SwitchNoticesRedis({ redis: client, shards }),
+    arming: new ArmingRequestsRedis({ redis: client }),
+    heard: new HeardCommandsRedis({ redis: client }),
     audit,
     dispatch,
     policy: policyOf(change.policy),

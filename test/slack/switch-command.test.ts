@@ -98,15 +98,66 @@ describe('on is strict', () => {
   );
 
   it.each(['on;off', '"on"', 'turn on', 'onward', 'on!', 'yes on'])('does not take %j for on', (text) => {
-    expect(parse(text).verb).toBe('unknown');
+    expect(['unknown', 'other']).toContain(parse(text).verb);
   });
 });
 
-it('knows the other words, and nothing else', () => {
-  expect(parse('status').verb).toBe('status');
-  expect(parse(' Pending ').verb).toBe('pending');
-  expect(parse('help').verb).toBe('help');
-  expect(parse('').verb).toBe('help');
-  expect(parse('offline').verb).toBe('unknown');
+describe('[switch:off-means-no-start] what is thrown at the line', () => {
+  it.each([
+    '\u00a0off\u00a0',
+    '\u3000off',
+    '\u200boff\u200b',
+    'off\u2028on fixed',
+    '\ufeffOFF',
+    '٠off',
+    'off\u0000on',
+    '…off…',
+  ])('takes %j for off', (text) => {
+    const { verb } = parse(text);
+    // A digit before it makes another word of it; nothing else does.
+    expect(verb).toBe(text.startsWith('٠') ? 'unknown' : 'off');
+  });
+
+  it.each([
+    'on\u00a0fixed',
+    'ｏｎ fixed',
+    '\u200bon fixed',
+    'on\u200bfixed',
+    'оn fixed',
+    'on\u3000fixed',
+    'on;off',
+    '/agent-writes on fixed',
+  ])('does not take %j for on', (text) => {
+    expect(parse(text).verb).not.toBe('on');
+    expect(parse(text).verb).not.toBe('on_unclear');
+  });
+
+  it.each([
+    'on tenant ａｃｍｅ fixed',
+    'on tenant аcme fixed',
+    'on tenant acme\u200b fixed',
+    'on tenant ACME fixed',
+  ])('finds no tenant in %j', (text) => {
+    expect(parse(text).verb).toBe('on_unclear');
+  });
+
+  it('takes the time before the scope as well', () => {
+    expect(parse('off for 2h tenant acme wrong tickets')).toEqual(
+      off({ scope: { tenant: 'acme' }, forMs: 7_200_000, why: 'wrong tickets' }),
+    );
+    expect(parse('off tenant acme for 2h for 3h')).toEqual(
+      off({ scope: { tenant: 'acme' }, forMs: 7_200_000, why: 'for 3h' }),
+    );
+  });
+});
+
+it('hands on the other words with what follows them', () => {
+  const other = (word: string, words = '') => ({ verb: 'other', word, words });
+  expect(parse('status')).toEqual(other('status'));
+  expect(parse(' Pending ')).toEqual(other('pending'));
+  expect(parse('help')).toEqual(other('help'));
+  expect(parse('')).toEqual(other('help'));
+  expect(parse('grants  revoke x')).toEqual(other('grants', 'revoke x'));
+  expect(parse('offline')).toEqual(other('offline'));
   expect(parse('status; off').verb).toBe('unknown');
 });
