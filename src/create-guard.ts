@@ -13,6 +13,7 @@ import { scrubJson } from './queue/scrub.ts';
 import { Waiter } from './queue/waiter.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { agreeOnShards, checkRedis, type OpenRedisOptions, openRedis } from './redis/connection.ts';
+import { GrantStoreRedis } from './redis/grant-store-redis.ts';
 import { ProposalNewsRedis } from './redis/proposal-news-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
@@ -72,6 +73,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
     proposalKey,
     store,
     writeSwitch: new WriteSwitchRedis({ redis, shards }),
+    grants: new GrantStoreRedis({ redis, shards }),
     audit: new AuditLogRedis({ redis, shards }),
     dispatch,
     waiter: new Waiter({ store, news: new ProposalNewsRedis({ subscriber, shards }) }),

@@ -5,6 +5,9 @@ import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { CredentialProvider, Credentials } from '../core/execution/credentials.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import { ToolRejected } from '../core/execution/tool-rejected.ts';
+import type { SignedGrant } from '../core/grant/grant.ts';
+import { grantRefusal } from '../core/grant/grant-judgement.ts';
+import type { GrantStore } from '../core/grant/grant-store.ts';
 import { CallContext, type CallContextInput } from '../core/identity/call-context.ts';
 import { evaluate } from '../core/policy/evaluate.ts';
 import { tenantOf } from '../core/policy/policy.ts';
@@ -78,6 +81,8 @@ export interface GuardParts {
   readonly proposalKey: ProposalKey;
   readonly store: ProposalStore;
   readonly writeSwitch: WriteSwitch;
+  /** Where people may have allowed a call before it was made. Left out: every call asks them. */
+  readonly grants?: Pick<GrantStore, 'openFor'>;
   readonly audit: AuditLog;
   readonly dispatch: Dispatch;
   readonly waiter: ProposalWaiter;
@@ -96,6 +101,8 @@ export const STATED_REASON_LIMIT = 2_000;
 export const IDEMPOTENCY_KEY_LIMIT = 200;
 /** Each try reads the switch anew; more flips than this while one proposal is made is not a race but a fault. */
 const CREATE_TRIES = 5;
+/** Grants that turned out to be used up, or ended, before people are asked after all. */
+const GRANT_TRIES = 5;
 
 /** The guard in front of every tool call: judges, runs allowed reads, and turns writes into proposals. */
 export class Guard {
@@ -242,10 +249,12 @@ export class Guard {
     const { dispatch, logger } = this.#parts;
     const limits = this.#pendingLimits(judged.context);
     let standing = verdict;
-    for (let attempt = 0; attempt < CREATE_TRIES; attempt += 1) {
+    const unfit = new Set<string>();
+    for (let attempt = 0; attempt < CREATE_TRIES + unfit.size; attempt += 1) {
       const reading = await available(() => this.#parts.writeSwitch.read(judged.context, judged.tool.name));
       if (reading.writes.state !== 'on') throw writesDisabled(reading.writes);
-      const sealed = sealTerms(this.#parts.proposalKey, this.#terms(judged, standing, reading));
+      const grant = await this.#grantFor(judged, standing, reading, unfit);
+      const sealed = sealTerms(this.#parts.proposalKey, this.#terms(judged, standing, reading, grant));
       const created = await available(() => this.#create(sealed, limits));
       switch (created.created) {
         case 'new': {
@@ -291,6 +300,19 @@ export class Guard {
           throw new Unavailable(
             'The budget counter of this tool is damaged, and a missing count is not zero.',
           );
+        case 'grant_missing':
+          await this.#note('alarm.raised', judged.context, {
+            alarm: 'grant_missing',
+            grant: grant?.statement.grant,
+          });
+          if (grant !== undefined) unfit.add(grant.signature);
+          break;
+        case 'grant_void':
+        case 'grant_expired':
+        case 'grant_spent':
+          // Not this one any more: another one, or people.
+          if (grant !== undefined) unfit.add(grant.signature);
+          break;
         case 'too_many_pending':
           throw new PendingLimit(
             `There are already ${created.limit} proposals waiting for people. Wait until some are decided, or withdraw some.`,
@@ -328,7 +350,34 @@ export class Guard {
     }
   }
 
-  #terms(judged: Judged, verdict: Allow | RequireApproval, reading: SwitchReading): ProposalTerms {
+  /**
+   * What somebody allowed before and covers this call, or undefined: then people are asked. Not believed here: the grant
+   * goes into the terms as it is, and the executor checks its signature.
+   */
+  async #grantFor(
+    judged: Judged,
+    verdict: Allow | RequireApproval,
+    reading: SwitchReading,
+    unfit: ReadonlySet<string>,
+  ): Promise<SignedGrant | undefined> {
+    const { grants } = this.#parts;
+    const { context, tool, frozen } = judged;
+    const askable = verdict.verdict === 'require_approval' && verdict.rule.grants !== undefined;
+    if (grants === undefined || !askable || unfit.size >= GRANT_TRIES) return undefined;
+    const open = await available(() => grants.openFor(context, tool.name, reading.now));
+    const team = tenantOf(this.#parts.policy.current, context.tenant)?.slack.team;
+    const call = { context, tool, args: frozen.value, verdict, team, now: reading.now };
+    return open.find(
+      (grant) => !unfit.has(grant.signature) && grantRefusal(grant.statement, call) === undefined,
+    );
+  }
+
+  #terms(
+    judged: Judged,
+    verdict: Allow | RequireApproval,
+    reading: SwitchReading,
+    grant: SignedGrant | undefined,
+  ): ProposalTerms {
     const { extras, context, tool, frozen, policyVersion } = judged;
     const { shards, random } = this.#parts;
     const shard = shardOfTenant(context.tenant, shards);
@@ -342,7 +391,7 @@ export class Guard {
       argumentsDigest: frozen.digest,
       context,
       policyVersion,
-      ...basisOf(verdict),
+      ...basisOf(verdict, grant),
       ...(extras.reason === undefined ? {} : { statedReason: extras.reason }),
       ...(extras.idempotencyKey === undefined ? {} : { idempotencyKey: extras.idempotencyKey }),
       switchEpoch: reading.epoch,
@@ -485,9 +534,15 @@ interface Judged {
 /** Time for an automatically approved call to be started. */
 const POLICY_START_WITHIN_MS = 5 * 60_000;
 
-function basisOf(verdict: Allow | RequireApproval): Pick<ProposalTerms, 'basis' | 'startWithinMs'> {
+function basisOf(
+  verdict: Allow | RequireApproval,
+  grant: SignedGrant | undefined,
+): Pick<ProposalTerms, 'basis' | 'startWithinMs'> {
   if (verdict.verdict === 'require_approval') {
     const { by, why, rule } = verdict;
+    if (grant !== undefined) {
+      return { basis: { kind: 'grant', by, why, rule, grant }, startWithinMs: rule.startWithinMs };
+    }
     return { basis: { kind: 'people', by, why, rule }, startWithinMs: rule.startWithinMs };
   }
   const { by, budget } = verdict;

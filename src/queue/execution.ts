@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { ApprovalPublicKey } from '../core/approval/decision.ts';
-import type { Admission } from '../core/execution/admission.ts';
+import type { Admission, AdmissionRefusal } from '../core/execution/admission.ts';
 import {
   type CredentialProvider,
   type Credentials,
@@ -10,6 +10,7 @@ import {
 } from '../core/execution/credentials.ts';
 import { judgeStart, type StartJudgement } from '../core/execution/judgement.ts';
 import type { Outcome } from '../core/execution/outcome.ts';
+import type { SignedGrant } from '../core/grant/grant.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { ProposalRecord, ProposalState, ProposalStatus } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
@@ -18,8 +19,10 @@ import { type ProposalKey, parseTerms, type SealedTerms } from '../core/proposal
 import { START_DEADLINE_MS, type WriteSwitch } from '../core/switch/write-switch.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
+import { grantUseOf } from '../redis/grant-store-redis.ts';
 import { RecordMalformed } from '../redis/proposal-record-redis.ts';
 import { before } from './before.ts';
+import { GrantMemory } from './grant-memory.ts';
 import { bounded, RunningCall } from './running-call.ts';
 
 export interface ExecutionParts {
@@ -77,6 +80,7 @@ export class Execution {
   readonly #running = new Map<ProposalId, RunningCall>();
   /** Oldest first. An approved proposal that was started here before is one that somebody put back. */
   readonly #started = new Set<ProposalId>();
+  readonly #grants = new GrantMemory();
 
   constructor(parts: ExecutionParts) {
     this.#parts = parts;
@@ -156,6 +160,10 @@ export class Execution {
       const judged = await this.#judge(record);
       if (!judged.ok) return this.#refuse(id, judged);
 
+      const grant = grantOf(judged.sealed);
+      const taken = grant && this.#grants.take(grant.statement, id, await store.now());
+      if (taken !== undefined && taken !== 'taken') return this.#refuse(id, GRANT_REFUSALS[taken]);
+
       const askedAt = performance.now();
       const admitted = await store.admit({
         id,
@@ -163,8 +171,12 @@ export class Execution {
         admission: randomBytes(16).toString('hex'),
         executor: this.#parts.executorId,
         leaseMs: this.#leaseMs,
+        grant: grant && grantUseOf(grant),
       });
-      if (!admitted.ok) return this.#notAdmitted(id, admitted.refusal);
+      if (!admitted.ok) {
+        if (grant !== undefined) this.#grantNotAdmitted(grant, id, admitted.refusal);
+        return this.#notAdmitted(id, admitted.refusal);
+      }
       // Nothing may be awaited between this look at the clock and the start: `off` answers once D has passed.
       const tookMs = performance.now() - askedAt;
       if (tookMs < this.#startDeadlineMs) {
@@ -296,6 +308,14 @@ export class Execution {
           message: 'its budget was not reserved, or is gone',
           alarm: false,
         });
+      case 'grant_void':
+      case 'grant_expired':
+      case 'grant_missing':
+        return this.#refuse(id, {
+          refusal,
+          message: GRANT_MESSAGES[refusal],
+          alarm: refusal === 'grant_missing',
+        });
       case 'too_late':
         await store.expire(id);
         return this.#asItStands(id);
@@ -306,6 +326,12 @@ export class Execution {
       case 'already_settled':
         return this.#asItStands(id);
     }
+  }
+
+  /** A grant that has ended stays ended here, whatever the store says of it later. */
+  #grantNotAdmitted({ statement }: SignedGrant, id: ProposalId, refusal: AdmissionRefusal): void {
+    this.#grants.giveBack(statement, id);
+    if (refusal === 'grant_void') this.#grants.end(statement);
   }
 
   async #refuse(
@@ -358,6 +384,29 @@ export class Execution {
     }
   }
 }
+
+function grantOf({ terms }: SealedTerms): SignedGrant | undefined {
+  return terms.basis.kind === 'grant' ? terms.basis.grant : undefined;
+}
+
+const GRANT_REFUSALS = {
+  grant_ended: {
+    refusal: 'grant_ended',
+    message: 'this executor knows that the grant has ended; the store says otherwise',
+    alarm: true,
+  },
+  grant_overused: {
+    refusal: 'grant_overused',
+    message: 'this executor has started as many calls under the grant as it allows; the store counts fewer',
+    alarm: true,
+  },
+} as const;
+
+const GRANT_MESSAGES = {
+  grant_void: 'the grant that allowed it was revoked, or writes were switched off since it was given',
+  grant_expired: 'the grant that allowed it has expired',
+  grant_missing: 'the grant that allowed it, or its count of uses, is not in the store as it must be',
+} as const;
 
 type Judged = StartJudgement & { ok: true };
 type Fetched =

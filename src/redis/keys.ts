@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { GrantId } from '../core/grant/grant.ts';
 import type { CallContext } from '../core/identity/call-context.ts';
 import type { PersonId, TenantId } from '../core/identity/ids.ts';
 import { type ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
@@ -79,4 +80,26 @@ export const HEARD_COMMANDS_KEY = inShard(0, 'heard-commands');
 
 export function recentDecisionsKey(shard: number, person: PersonId): string {
   return inShard(shard, `recent:${person}`);
+}
+
+export function grantKey(shard: number, id: GrantId): string {
+  return inShard(shard, `grant:${id}`);
+}
+
+export function grantUsesKey(shard: number, id: GrantId): string {
+  return inShard(shard, `grant-uses:${id}`);
+}
+
+/** All grants of a tenant, by the time that they expire. */
+export function tenantGrantsKey(shard: number, tenant: TenantId): string {
+  return inShard(shard, `tenant:${tenant}:grants`);
+}
+
+/** Those that one caller may use for one tool: what a guard looks through. No tool's name contains `:`. */
+export function grantIndexKey(
+  shard: number,
+  { tenant, environment, agent }: Pick<CallContext, 'tenant' | 'environment' | 'agent'>,
+  tool: string,
+): string {
+  return inShard(shard, `grants:${tenant}:${environment}:${agent}:${tool}`);
 }

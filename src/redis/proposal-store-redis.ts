@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { SignedDecision } from '../core/approval/decision.ts';
 import { type Admission, type AdmissionRefusal, mintAdmission } from '../core/execution/admission.ts';
 import type { Outcome } from '../core/execution/outcome.ts';
+import { grantDigest } from '../core/grant/grant.ts';
 import { type AgentId, type PrincipalId, TenantId } from '../core/identity/ids.ts';
 import type { HaltCause, ProposalRecord } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
@@ -11,6 +12,7 @@ import type {
   Admitted,
   Created,
   Decided,
+  GrantUse,
   ProposalLimits,
   ProposalStore,
   Settled,
@@ -19,6 +21,7 @@ import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import type { SealedTerms } from '../core/proposal/seal.ts';
 import { answerOf } from './connection.ts';
 import { EpochMemory } from './epoch-memory.ts';
+import { grantUseOf } from './grant-store-redis.ts';
 import { budgetKey, idempotencyKey, proposalKey, shardKey, tenantIndexKey } from './keys.ts';
 import { recordOfHash } from './proposal-record-redis.ts';
 import { type Ask, Scripts } from './scripts.ts';
@@ -73,6 +76,7 @@ export class ProposalStoreRedis implements ProposalStore {
         deadline: terms.deadline,
         startWithinMs: terms.startWithinMs,
         basis: terms.basis.kind,
+        grant: terms.basis.kind === 'grant' ? grantUseOf(terms.basis.grant) : undefined,
         quorum: people?.quorum,
         excluded: people === undefined ? undefined : JSON.stringify(people.excluded),
         tenant: terms.context.tenant,
@@ -106,6 +110,11 @@ export class ProposalStoreRedis implements ProposalStore {
         return { created: 'over_budget', retryAfterMs: Math.ceil(Number(reply.extra)) };
       case 'budget_missing':
         return { created: 'budget_missing' };
+      case 'grant_void':
+      case 'grant_expired':
+      case 'grant_spent':
+      case 'grant_missing':
+        return { created: reply.word };
       case 'too_many_pending':
         return { created: 'too_many_pending', limit: Number(reply.extra) };
       case 'cooling_down':
@@ -180,13 +189,22 @@ export class ProposalStoreRedis implements ProposalStore {
     admission: string;
     executor: string;
     leaseMs: number;
+    grant?: GrantUse | undefined;
   }): Promise<Admitted> {
     const { id, admission, executor, leaseMs } = ask;
     const shard = shardOfProposal(id);
     const reply = await this.#transition('admit', {
       shard,
       keys: [proposalKey(id)],
-      ask: { id, digest: ask.termsDigest, admission, executor, leaseMs, seen: this.#epochs.seen(shard) },
+      ask: {
+        id,
+        digest: ask.termsDigest,
+        admission,
+        executor,
+        leaseMs,
+        grant: ask.grant,
+        seen: this.#epochs.seen(shard),
+      },
     });
     const refusal = ADMISSION_REFUSALS[reply.word];
     if (refusal !== undefined) return { ok: false, refusal, record: recordOfHash(id, reply.hash) };
@@ -342,6 +360,9 @@ const ADMISSION_REFUSALS: Readonly<Record<string, AdmissionRefusal>> = {
   writes_off: 'writes_off',
   terms_changed: 'terms_changed',
   budget_missing: 'budget_missing',
+  grant_void: 'grant_void',
+  grant_expired: 'grant_expired',
+  grant_missing: 'grant_missing',
 };
 
 function recordIn(reply: TransitionReply, id: ProposalId): ProposalRecord {
@@ -383,6 +404,9 @@ function createdDetail({ terms, termsDigest }: SealedTerms): Record<string, unkn
           quorum: basis.rule.quorum,
           deadline: terms.deadline,
         }
+      : {}),
+    ...(basis.kind === 'grant'
+      ? { grant: basis.grant.statement.grant, grantDigest: grantDigest(basis.grant.statement) }
       : {}),
     ...(basis.kind === 'policy' && basis.budget ? { budget: basis.budget } : {}),
     switchEpoch: terms.switchEpoch,

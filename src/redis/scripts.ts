@@ -18,7 +18,7 @@ interface Script {
 type Flags = '' | 'allow-oom' | 'no-writes';
 
 const textOf = (name: string) => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8');
-const prelude = textOf('prelude');
+const prelude = `${textOf('prelude')}\n${textOf('grant-standing')}`;
 
 function script(name: string, flags: Flags = ''): Script {
   const shebang = flags === '' ? '#!lua' : `#!lua flags=${flags}`;
@@ -54,6 +54,11 @@ const SCRIPTS = {
   switchHeard: script('switch-heard'),
   switchNoticeClaim: script('switch-notice-claim'),
   switchNoticeHandBack: script('switch-notice-hand-back'),
+  grantMake: script('grant-make'),
+  grantEnd: script('grant-end', 'allow-oom'),
+  grantSweep: script('grant-sweep', 'allow-oom'),
+  grantCardClaim: script('grant-card-claim'),
+  grantCardDrawn: script('grant-card-drawn'),
   auditAppend: script('audit-append'),
 } as const;
 

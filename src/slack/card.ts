@@ -160,7 +160,11 @@ const MOST_ENTRIES = 8;
 export function whyText(terms: ProposalTerms): string {
   const { basis } = terms;
   const why =
-    basis.kind === 'people' ? `Why you are asked: ${basis.why}` : `Allowed by the policy: ${basis.by}`;
+    basis.kind === 'people'
+      ? `Why you are asked: ${basis.why}`
+      : basis.kind === 'grant'
+        ? `Allowed before, by a standing grant: ${basis.grant.statement.grant}`
+        : `Allowed by the policy: ${basis.by}`;
   return cutLoudly(oneLine(why), 300).text;
 }
 

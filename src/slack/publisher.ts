@@ -150,7 +150,7 @@ export class CardPublisher {
     const { terms } = unsealed.sealed;
     const place = this.#parts.placeOf(terms.context.tenant);
     if (place === undefined) return outbox.abandon(id, 'the policy no longer has the tenant');
-    if (terms.basis.kind === 'policy' && record.state.status !== 'unknown') {
+    if (terms.basis.kind !== 'people' && record.state.status !== 'unknown') {
       return outbox.drawn(id, record.revision, { ...place, ts: NO_MESSAGE });
     }
     const workspace = this.#parts.workspaceOf(place.team);

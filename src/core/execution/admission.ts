@@ -29,4 +29,8 @@ export type AdmissionRefusal =
   | 'too_late'
   | 'writes_off'
   | 'terms_changed'
-  | 'budget_missing';
+  | 'budget_missing'
+  /** The standing grant that it was allowed by: revoked, switched off, expired, or its count of uses does not add up. */
+  | 'grant_void'
+  | 'grant_expired'
+  | 'grant_missing';

@@ -1,4 +1,6 @@
 import { type ApprovalPublicKey, decisionIsGenuine, SignedDecision } from '../approval/decision.ts';
+import { grantIdOf, grantIsGenuine } from '../grant/grant.ts';
+import { grantRefusal } from '../grant/grant-judgement.ts';
 import { type PersonId, slackIdsOf } from '../identity/ids.ts';
 import { evaluate } from '../policy/evaluate.ts';
 import { type LoadedPolicy, tenantOf } from '../policy/policy.ts';
@@ -29,6 +31,9 @@ export type StartRefusal =
   | 'quorum_missing'
   | 'reason_missing'
   | 'budget_changed'
+  | 'grant_forged'
+  | 'grant_of_another'
+  | 'grant_not_covering'
   | 'too_late';
 
 export type StartJudgement =
@@ -37,7 +42,7 @@ export type StartJudgement =
       readonly sealed: SealedTerms;
       readonly tool: ToolDefinition;
       readonly args: JsonValue;
-      readonly basis: 'people' | 'policy';
+      readonly basis: ProposalTerms['basis']['kind'];
     }
   /** `alarm`: no honest sequence of events leads here; somebody wrote to the store who must not. */
   | { readonly ok: false; readonly refusal: StartRefusal; readonly message: string; readonly alarm: boolean };
@@ -95,6 +100,10 @@ function judged(start: StartCase): StartJudgement {
   const tool = toolOf(terms, registry);
   const args = argumentsOf(terms, tool);
   const verdict = evaluate(policy, { context: terms.context, tool, toolName: terms.tool, args });
+  if (terms.basis.kind === 'grant') {
+    underGrant(terms, terms.basis, { tool, args, verdict, start });
+    return { ok: true, sealed, tool, args, basis: 'grant' };
+  }
   const requirement = stricterRequirement(terms.basis, verdict);
   if (!requirement.ok) throw refuse('forbidden', requirement.message);
 
@@ -182,6 +191,52 @@ function genuine(stored: unknown, sealed: SealedTerms, keys: readonly ApprovalPu
     throw alarm('approval_out_of_time', `${statement.person} approved outside the time to decide`);
   }
   return statement;
+}
+
+/**
+ * Nobody decided about this call: what somebody allowed before must be genuine, and cover just this call under the policy
+ * and the tools of now. That it was not revoked, and not used up, is for the admission.
+ */
+function underGrant(
+  terms: ProposalTerms,
+  { rule, grant }: Extract<ProposalTerms['basis'], { kind: 'grant' }>,
+  call: { tool: ToolDefinition; args: JsonValue; verdict: Verdict; start: StartCase },
+): void {
+  const { start, tool, args, verdict } = call;
+  const { statement } = grant;
+  if (!start.approvalPublicKeys.some((key) => grantIsGenuine(key, grant))) {
+    throw alarm('grant_forged', `the grant in the name of ${statement.person} is not signed by us`);
+  }
+  if (statement.grant !== grantIdOf(statement.proposal)) {
+    throw alarm('grant_of_another', 'the grant is not under the id that belongs to it');
+  }
+  if (start.record.state.approvals.length > 0) {
+    throw alarm('approval_forged', 'the record holds approvals of a call that nobody was asked about');
+  }
+  const team = tenantOf(start.policy, terms.context.tenant)?.slack.team;
+  // Under the rule of now and under the one that it was sealed with: a grant is held to both.
+  const sealedVerdict = { verdict: 'require_approval', by: terms.basis.by, why: '', rule } as const;
+  for (const asked of [verdict, sealedVerdict]) {
+    const refusal = grantRefusal(statement, {
+      context: terms.context,
+      tool,
+      args,
+      verdict: asked,
+      team,
+      now: start.now,
+    });
+    if (refusal !== undefined) {
+      throw refuse(
+        'grant_not_covering',
+        `the grant of ${statement.person} does not cover this call (${refusal})`,
+      );
+    }
+  }
+  const now = verdict.verdict === 'require_approval' ? verdict.rule.startWithinMs : terms.startWithinMs;
+  const startWithinMs = Math.min(terms.startWithinMs, rule.startWithinMs, now);
+  if (start.now >= terms.createdAt + startWithinMs) {
+    throw refuse('too_late', `it was to start within ${startWithinMs} ms of being proposed`);
+  }
 }
 
 function distinctPeople(approvals: readonly Statement[]): void {

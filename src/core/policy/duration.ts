@@ -17,6 +17,8 @@ export const DURATION_LIMITS = {
   startWithin: { min: SECOND, max: HOUR },
   /** The window of a budget. */
   budgetPer: { min: SECOND, max: 31 * DAY },
+  /** The life of a standing grant: a promise about now, like an approval, not about next week. */
+  grantFor: { min: MINUTE, max: DAY },
   /** Reminders and escalations; the deadline of their rule bounds them further. */
   timer: { min: SECOND, max: DAY },
   /** How long a denial keeps the same call away from people. Longer than a day, the denial has been forgotten. */

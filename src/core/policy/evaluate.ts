@@ -203,6 +203,11 @@ function askPeople(loaded: LoadedPolicy, call: PlacedCall, asked: Asked): Requir
   if (terms.escalate !== undefined) {
     rule.escalate = { afterMs: terms.escalate.after, to: [...terms.escalate.to] };
   }
+  const grants = approvals.rules[index]?.grants;
+  // The checks of the policy refuse the rest; a tool that was made irreversible since is caught here.
+  if (grants !== undefined && terms.quorum === 1 && call.tool.irreversible === false) {
+    rule.grants = { maxUses: grants.max_uses, forMs: grants.for };
+  }
   return { verdict: 'require_approval', by: `${asked.by}; ${where(loaded, at)}`, why: asked.why, rule };
 }
 

@@ -27,6 +27,7 @@ export function checkPolicy(
     ...checkOverrides(policy, damage),
     ...checkTerms(policy.approvals.defaults, {}, DEFAULTS, damage),
     ...checkRules(policy, damage),
+    ...checkGrants(policy, tools, damage),
     ...checkAutoApprove(policy, tools, damage),
     ...checkArming(policy, damage),
   ];
@@ -100,6 +101,35 @@ function* checkRules(policy: Policy, damage: Damage): Generator<Finding> {
     }
   }
   yield* checkScopes(policy, rules, ['approvals', 'rules'], damage);
+}
+
+/** One click then lets many calls through: only where one person may decide, and only what can be undone. */
+function* checkGrants(
+  policy: Policy,
+  tools: ReadonlyMap<string, PolicyTool> | undefined,
+  damage: Damage,
+): Generator<Finding> {
+  const { rules, defaults } = policy.approvals;
+  for (const [index, rule] of rules.entries()) {
+    if (rule.grants === undefined) continue;
+    const path = ['approvals', 'rules', index];
+    const { quorum } = effectiveTerms(defaults, rule);
+    if (quorum > 1 && !damage.touches([...path, 'quorum'], [...DEFAULTS, 'quorum'])) {
+      const message = `a quorum of ${quorum} cannot give grants: one person's click would stand for ${quorum}`;
+      yield { path: [...path, 'grants'], message };
+    }
+    for (const [position, name] of rule.tools.entries()) {
+      const at = [...path, 'tools', position];
+      const tool = tools?.get(name);
+      if (name === EVERY_TOOL) {
+        yield { path: at, message: '"*" cannot have grants: name the tools that may be granted' };
+      } else if (tool?.effect === 'read') {
+        yield { path: at, message: `${name} only reads: reads need no approval and no grant` };
+      } else if (tool?.irreversible) {
+        yield { path: at, message: `${name} cannot be undone: it can never be covered by a grant` };
+      }
+    }
+  }
 }
 
 /** `own` over `defaults`; a term that both inherit was looked at where it stands. */

@@ -25,6 +25,9 @@ const QUORUM_MAX = 20;
 /** Every tool there is: only where that makes a policy stricter, in `approvals`. Stands alone in its list. */
 export const EVERY_TOOL = '*';
 
+/** What a grant lets through nobody looks at one by one. */
+const GRANT_USES_MAX = 1_000;
+
 const TOOL_REF = 'expected the exact name of a tool, such as ticket.close';
 
 /** Exact bytes, as a tool is registered. No patterns: a name either is listed or is not. */
@@ -80,6 +83,13 @@ const ApprovalRuleEntry = z.strictObject({
   tools: toolsWithEvery('a rule').refine((list) => list.length > 0, { error: 'expected at least one tool' }),
   ...scope,
   ...approvalTerms,
+  /** Only in a rule: it is never inherited. The upper bounds of a standing grant; without it there is none. */
+  grants: z
+    .strictObject({
+      max_uses: z.int().min(1).max(GRANT_USES_MAX),
+      for: durationWithin(DURATION_LIMITS.grantFor),
+    })
+    .optional(),
 });
 
 const Approvals = z.strictObject({

@@ -1,6 +1,7 @@
 import type { SignedDecision } from '../approval/decision.ts';
 import type { Admission, AdmissionRefusal } from '../execution/admission.ts';
 import type { Outcome } from '../execution/outcome.ts';
+import type { GrantId } from '../grant/grant.ts';
 import type { AgentId, PrincipalId } from '../identity/ids.ts';
 import type { OffEntry } from '../switch/write-switch.ts';
 import type { CardRef, ProposalRecord } from './proposal.ts';
@@ -17,9 +18,23 @@ export type Created =
   | { readonly created: 'stale_terms' }
   | { readonly created: 'over_budget'; readonly retryAfterMs: number }
   | { readonly created: 'budget_missing' }
+  /** The grant that the terms name gives nothing (any more): people can still be asked. */
+  | { readonly created: GrantShortfall }
   | { readonly created: 'too_many_pending'; readonly limit: number }
   /** People denied the same call of this agent a short time ago; `record` is what they denied. */
   | { readonly created: 'cooling_down'; readonly record: ProposalRecord; readonly retryAfterMs: number };
+
+/** Ended, switched off since, past its time, used up; or its count of uses is gone, which is not zero uses. */
+export type GrantShortfall = 'grant_void' | 'grant_expired' | 'grant_spent' | 'grant_missing';
+
+/** What the scripts compare of a grant. Times: ms on Redis's clock. */
+export interface GrantUse {
+  readonly id: GrantId;
+  readonly digest: string;
+  readonly epoch: number;
+  readonly maxUses: number;
+  readonly expires: number;
+}
 
 export type Decided =
   /** Recorded. `settled` says whether this vote settled it. The same person's same vote again gives the same answer. */
@@ -80,6 +95,8 @@ export interface ProposalStore {
     admission: string;
     executor: string;
     leaseMs: number;
+    /** Given where a grant allows the call: as signed, and compared with what the store has of it. */
+    grant?: GrantUse | undefined;
   }): Promise<Admitted>;
   /** Extends the lease of a running call; false: it was settled meanwhile (as unknown). */
   extendLease(admission: Admission, leaseMs: number): Promise<boolean>;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { SignedGrant } from '../grant/grant.ts';
 import { CallContext } from '../identity/call-context.ts';
 import { ApprovalRule } from '../policy/verdict.ts';
 import { ProposalId } from './proposal-id.ts';
@@ -12,10 +13,20 @@ export const BudgetTerms = z.strictObject({
 });
 export type BudgetTerms = z.infer<typeof BudgetTerms>;
 
-/** Why this write may run: people decide under a rule, or the policy itself allows it within a budget. */
+/**
+ * Why this write may run: people decide under a rule, or the policy itself allows it within a budget, or somebody allowed
+ * this and more calls like it before. A grant is sealed in whole, so that the record alone proves it.
+ */
 const Basis = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('people'), by: z.string(), why: z.string(), rule: ApprovalRule }),
   z.strictObject({ kind: z.literal('policy'), by: z.string(), budget: BudgetTerms.optional() }),
+  z.strictObject({
+    kind: z.literal('grant'),
+    by: z.string(),
+    why: z.string(),
+    rule: ApprovalRule,
+    grant: SignedGrant,
+  }),
 ]);
 
 /**

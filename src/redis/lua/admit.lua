@@ -32,6 +32,17 @@ if (p.counterKey or '') ~= '' then
   if type(at) ~= 'string' and not over then return answer('budget_missing', key) end
 end
 
+if ask.grant then
+  broken = grant_damage(ask.grant.id, p.tenant or '-')
+  if broken then return broken end
+  local grant, uses = grant_standing(ask.grant, p)
+  if not grant then return answer(uses, key) end
+  -- Its own use, and none beyond what was signed.
+  if uses > ask.grant.maxUses or not redis.call('ZSCORE', grant_uses_key(ask.grant.id), id) then
+    return answer('grant_missing', key)
+  end
+end
+
 local leaseUntil = now + ask.leaseMs
 audit('admission.granted', p.tenant, id, { admission = ask.admission, executor = ask.executor, epoch = epoch })
 redis.call('HSET', key, 'admission:' .. ask.admission, '1')

@@ -81,9 +81,29 @@ if ask.counterKey then
   reserved = { lapsed = lapsed, live = live + 1 }
 end
 
+-- One use of what somebody allowed before, taken in the step that writes the proposal.
+local grant, used
+if ask.basis == 'grant' then
+  broken = grant_damage(ask.grant.id, ask.tenant)
+  if broken then return broken end
+  local why
+  grant, why = grant_standing(ask.grant, ask)
+  if not grant then return answer(why) end
+  used = why + 1
+  if used > ask.grant.maxUses then return answer('grant_spent') end
+end
+
 audit('proposal.created', ask.tenant, ask.id, ARGV[4])
 if ask.basis == 'policy' then
   audit('proposal.approved', ask.tenant, ask.id, { by = 'policy', startBefore = now + ask.startWithinMs })
+end
+if grant then
+  audit('proposal.approved', ask.tenant, ask.id, { by = 'grant', startBefore = now + ask.startWithinMs })
+  audit('grant.used', ask.tenant, ask.id, { grant = ask.grant.id, use = used, of = ask.grant.maxUses })
+  redis.call('ZADD', grant_uses_key(ask.grant.id), now, ask.id)
+  redis.call('PEXPIREAT', grant_uses_key(ask.grant.id), ask.grant.expires + GRANTS_KEPT_MS)
+  redis.call('HSET', grant_key(ask.grant.id), 'uses', used)
+  grant_changed(ask.grant.id, grant)
 end
 
 if reserved then
@@ -100,7 +120,7 @@ redis.call('HSET', key,
   'quorum', ask.quorum or 0, 'excluded', ask.excluded or '[]', 'idem', p.idem,
   'counterKey', ask.counterKey or '', 'budgetPerMs', ask.budgetPerMs or 0)
 if p.idem ~= '' then redis.call('SET', idem, ask.id) end
-if ask.basis == 'policy' then
+if ask.basis == 'policy' or ask.basis == 'grant' then
   local startBefore = now + ask.startWithinMs
   move(key, ask.id, p, 'approved', { 'approvedAt', now, 'startBefore', startBefore }, startBefore)
 else
