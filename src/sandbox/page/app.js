@@ -4,7 +4,9 @@ import { renderBlocks } from './block-kit.js';
 import { channelIntro, HOME, renderChannelHeader, renderChannels } from './channels.js';
 import { ClientState } from './client-state.js';
 import { Composer, outgoing } from './composer.js';
+import { confirmed } from './confirm.js';
 import { byId, el } from './dom.js';
+import { FaultPanel } from './faults.js';
 import { MessageList } from './messages.js';
 import { Modal } from './modal.js';
 import { plainMrkdwn } from './mrkdwn.js';
@@ -31,6 +33,7 @@ let stopListening = () => {};
 const scroller = byId('messages');
 const list = new MessageList(scroller);
 const composer = new Composer(byId('composer'));
+const faults = new FaultPanel(byId('faults-button'), byId('faults'));
 const thread = new ThreadPanel(byId('thread'), closeThread);
 const modal = new Modal({
   directory: () => directoryOf(current),
@@ -40,6 +43,15 @@ const modal = new Modal({
   click: (view, action, state) =>
     failureOf(act('click', { ...current?.person, on: { view: view.id }, ...action, state })),
 });
+
+/** What Slack asks a person who deletes a message. */
+const DELETE = {
+  title: { type: 'plain_text', text: 'Delete message' },
+  text: { type: 'plain_text', text: 'It is gone for everybody. The app is not told.' },
+  confirm: { type: 'plain_text', text: 'Delete' },
+  deny: { type: 'plain_text', text: 'Cancel' },
+  style: 'danger',
+};
 
 followTheme(byId('theme'));
 followTally(byId('tally'), showSide);
@@ -153,6 +165,16 @@ function happened(state, event) {
     case 'home':
       state.home = event.home;
       if (state.open === HOME) showMessages(state);
+      return;
+    case 'channel':
+      state.channels = state.channels.map((channel) =>
+        channel.id === event.channel.id ? event.channel : channel,
+      );
+      showComposer(state);
+      if (state.thread !== undefined) showThread(state);
+      return showMessages(state);
+    case 'faults':
+      void faults.refresh();
   }
 }
 
@@ -189,6 +211,15 @@ function showEverything(state) {
   );
   const { channel } = state;
   list.reset(channel === undefined ? undefined : channelIntro(channel));
+  showComposer(state);
+  showMessages(state);
+  showThread(state);
+  remember(state);
+}
+
+/** @param {ClientState} state */
+function showComposer(state) {
+  const { channel } = state;
   composer.show({
     name: `${state.me}-${state.open}`,
     placeholder: channel === undefined ? 'Message' : `Message #${channel.name}`,
@@ -196,9 +227,6 @@ function showEverything(state) {
     commands: state.commands,
     send: (text) => send(state, text, undefined),
   });
-  showMessages(state);
-  showThread(state);
-  remember(state);
 }
 
 /** @param {ClientState} state */
@@ -222,6 +250,7 @@ function showMessages(state) {
     state.markRead(state.open);
   }
   renderChannelHeader(byId('channel-header'), state);
+  faults.at({ team: state.team, bot: state.workspace.app?.botUser, channel: state.channel });
   keepFocus(byId('sidebar'), () =>
     renderChannels(byId('sidebar'), state, (open) => openChannel(state, open)),
   );
@@ -350,6 +379,17 @@ function actionsIn(state, open) {
       state.dismiss(message.channel, message.ts);
       showMessages(state);
     },
+    person: state.person,
+    remove: async (message) => {
+      const sure = await confirmed(DELETE, directoryOf(state));
+      if (!sure) return;
+      const { team } = state;
+      const failure = await failureOf(
+        act('faults', { kind: 'delete_message', team, channel: message.channel, message: message.ts }),
+      );
+      if (failure !== undefined) state.note(message.channel, failure, undefined);
+      showMessages(state);
+    },
     dismissNote: (note) => {
       state.dropNote(state.open, note.id);
       showMessages(state);
@@ -358,7 +398,7 @@ function actionsIn(state, open) {
 }
 
 /**
- * @param {ReturnType<typeof act<'click' | 'close-view' | 'command'>>} answer
+ * @param {ReturnType<typeof act<'click' | 'close-view' | 'command' | 'faults'>>} answer
  * @returns {Promise<string | undefined>} what went wrong
  */
 async function failureOf(answer) {

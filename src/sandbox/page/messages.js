@@ -2,6 +2,7 @@
 import { avatar } from './avatar.js';
 import { renderBlocks } from './block-kit.js';
 import { el } from './dom.js';
+import { renderFiles } from './files.js';
 import { icon } from './icons.js';
 import { renderMrkdwn } from './mrkdwn.js';
 import { clock, dateOf, dayKey, dayName, fullTime } from './slack-time.js';
@@ -16,6 +17,8 @@ import { clock, dateOf, dayKey, dayName, fullTime } from './slack-time.js';
  * @property {(message: SeenMessage, action: { actionId: string, blockId?: string, choice?: import('../slack/person-interface.ts').InputState }, state: import('../slack/person-interface.ts').StateValues) => Promise<string | undefined>} click
  * @property {(message: SeenMessage, failure: string) => void} lost
  * @property {(message: SeenMessage) => void} dismiss
+ * @property {(message: SeenMessage) => void} remove as an admin deletes it
+ * @property {{ team: string, user: string }} person
  * @property {(note: Note) => void} dismissNote
  * @property {((message: SeenMessage) => void) | undefined} openThread undefined where the messages already are a thread
  */
@@ -176,7 +179,7 @@ function renderMessage(message, joined, actions) {
     );
   }
   article.append(el('div', { class: 'gutter' }, gutter), body);
-  if (openThread !== undefined && !message.ephemeral) article.append(toolbar(message, openThread));
+  if (!message.ephemeral) article.append(toolbar(message, actions));
   return el('li', {}, article);
 }
 
@@ -195,7 +198,8 @@ function byline(author, date) {
 function contentOf(message, actions) {
   const content = el('div', { class: 'content' });
   if (message.blocks.length === 0) {
-    content.append(el('div', { class: 'message-text' }, renderMrkdwn(message.text, actions.directory)));
+    if (message.text !== '')
+      content.append(el('div', { class: 'message-text' }, renderMrkdwn(message.text, actions.directory)));
   } else {
     /** @type {import('../slack/person-interface.ts').StateValues} */
     const state = {};
@@ -211,6 +215,7 @@ function contentOf(message, actions) {
       }),
     );
   }
+  if (message.files.length > 0) content.append(renderFiles(message.files, actions.person));
   if (message.editedTs !== undefined) {
     const title = fullTime(dateOf(message.editedTs));
     content.append(el('span', { class: 'edited', title }, '(edited)'));
@@ -218,21 +223,24 @@ function contentOf(message, actions) {
   return content;
 }
 
-/** @param {SeenMessage} message @param {(message: SeenMessage) => void} openThread */
-function toolbar(message, openThread) {
-  const reply = el(
-    'button',
-    {
-      type: 'button',
-      class: 'icon-button',
-      'aria-label': 'Reply in thread',
-      title: 'Reply in thread',
-      onclick: () => openThread(message),
-    },
-    icon('reply'),
+/** @param {SeenMessage} message @param {MessageActions} actions */
+function toolbar(message, { openThread, remove }) {
+  const reply = openThread && toolButton('Reply in thread', 'reply', () => openThread(message));
+  return el(
+    'div',
+    { class: 'toolbar' },
+    reply,
+    toolButton('Delete this message', 'bin', () => remove(message)),
   );
-  return el('div', { class: 'toolbar' }, reply);
 }
+
+/** @param {string} label @param {'reply' | 'bin'} name @param {() => void} onclick */
+const toolButton = (label, name, onclick) =>
+  el(
+    'button',
+    { type: 'button', class: 'icon-button', 'aria-label': label, title: label, onclick },
+    icon(name),
+  );
 
 /** @param {Note} note @param {MessageActions} actions */
 function renderNote(note, actions) {

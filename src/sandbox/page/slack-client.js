@@ -14,6 +14,7 @@
  *   messages: Said<'MessagesAnswer'>,
  *   view: Said<'ViewAnswer'>,
  *   home: Said<'HomeAnswer'>,
+ *   faults: Said<'FaultsAnswer'>,
  * }} Sights
  * @typedef {{
  *   click: Said<'ActionAnswer'>,
@@ -22,6 +23,7 @@
  *   command: Said<'ActionAnswer'>,
  *   post: Said<'PostAnswer'>,
  *   'open-home': Said<'ActionAnswer'>,
+ *   faults: Said<'ActionAnswer'>,
  * }} Actions
  */
 

@@ -47,11 +47,17 @@ export class AppDelivery {
   async deliver(envelope: Envelope, ackMs: number): Promise<Delivered> {
     const at = this.#clock.now();
     const deadline = at + ackMs;
-    const { copies, delayMs } = this.#faults.forEnvelope();
+    const way = this.#faults.forEnvelope();
+    if (way === 'undelivered') return this.#record(envelope, at, UNDELIVERED);
+    const { copies, delayMs } = way;
     const bring = () => this.#transport().deliver(envelope, copies, deadline);
     const arrival = delayMs === 0 ? bring() : this.#clock.wait(delayMs).then(bring);
     // The person's client gives up after its three seconds even where the envelope is still on its way.
     const outcome = await (delayMs < ackMs ? arrival : this.#clock.wait(ackMs).then(() => TIMED_OUT));
+    return this.#record(envelope, at, outcome);
+  }
+
+  #record(envelope: Envelope, at: number, outcome: Delivered): Delivered {
     const type = typeof envelope.payload.type === 'string' ? envelope.payload.type : envelope.type;
     this.#traffic.add({
       kind: 'delivery',

@@ -37,7 +37,7 @@ function postMessage(call: ApiCall): ApiAnswer {
   if (!content.ok) return content;
   const metadata = checkMetadata(call);
   if (!metadata.ok) return metadata;
-  const thread = checkThread(call, place.channel);
+  const thread = threadOf(call, place.channel);
   if (!thread.ok) return thread;
   const message = call.state.conversations.post({
     team: call.workspace.team,
@@ -80,7 +80,7 @@ function postEphemeral(call: ApiCall): ApiAnswer {
   if (!place.channel.members.includes(user)) return failure('user_not_in_channel');
   const content = messageContent(call.state, call.args);
   if (!content.ok) return content;
-  const thread = checkThread(call, place.channel);
+  const thread = threadOf(call, place.channel);
   if (!thread.ok) return thread;
   const message = call.state.conversations.post({
     team: call.workspace.team,
@@ -107,8 +107,11 @@ function getPermalink(call: ApiCall): ApiAnswer {
   return { ok: true, channel: message.channel, permalink };
 }
 
-function writableChannel(call: ApiCall): { ok: true; channel: Channel } | ApiFailure {
-  const place = knownChannel(call, call.args.text('channel'));
+export function writableChannel(
+  call: ApiCall,
+  id = call.args.text('channel'),
+): { ok: true; channel: Channel } | ApiFailure {
+  const place = knownChannel(call, id);
   if (!place.ok) return place;
   if (place.channel.isArchived) return failure('is_archived');
   return place.channel.members.includes(call.installation.botUser) ? place : failure('not_in_channel');
@@ -125,7 +128,7 @@ function checkMetadata(call: ApiCall): Fields<Partial<Pick<Message, 'metadata'>>
   return { ok: true, fields: { metadata: parsed.data } };
 }
 
-function checkThread(
+export function threadOf(
   call: ApiCall,
   channel: Channel,
 ): Fields<Partial<Pick<Message, 'threadTs'>>> | ApiFailure {

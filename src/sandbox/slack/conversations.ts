@@ -1,4 +1,5 @@
 import type { Block } from './block-kit.ts';
+import type { SlackFile } from './file-shelf.ts';
 import type { LiveEvents } from './live-events.ts';
 import type { SandboxClock } from './sandbox-clock.ts';
 
@@ -16,6 +17,7 @@ export interface Message {
   text: string;
   blocks: Block[];
   metadata?: unknown;
+  files?: SlackFile[];
   editedTs?: string;
   /** The only person who sees it. */
   ephemeralFor?: string;
@@ -24,7 +26,7 @@ export interface Message {
 }
 
 export type Draft = Pick<Message, 'team' | 'channel' | 'author' | 'text' | 'blocks'> &
-  Partial<Pick<Message, 'threadTs' | 'metadata' | 'ephemeralFor'>>;
+  Partial<Pick<Message, 'threadTs' | 'metadata' | 'files' | 'ephemeralFor'>>;
 
 /** Every message of every channel, oldest first. Deleted ones stay as tombstones so that `since` can name them. */
 export class Conversations {

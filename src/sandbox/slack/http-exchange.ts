@@ -5,6 +5,13 @@ const MOST_BYTES = 4_000_000;
 export type Body = { ok: true; text: string } | { ok: false; reason: 'too_large' };
 
 export async function readBody(request: IncomingMessage): Promise<Body> {
+  const body = await readBytes(request);
+  return body.ok ? { ok: true, text: body.bytes.toString('utf8') } : body;
+}
+
+export async function readBytes(
+  request: IncomingMessage,
+): Promise<{ ok: true; bytes: Buffer } | { ok: false; reason: 'too_large' }> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
@@ -13,7 +20,7 @@ export async function readBody(request: IncomingMessage): Promise<Body> {
     if (bytes > MOST_BYTES) return { ok: false, reason: 'too_large' };
     chunks.push(buffer);
   }
-  return { ok: true, text: Buffer.concat(chunks).toString('utf8') };
+  return { ok: true, bytes: Buffer.concat(chunks) };
 }
 
 export function sendJson(

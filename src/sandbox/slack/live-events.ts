@@ -5,7 +5,9 @@ export type Change =
   | { kind: 'message'; message: Message }
   | { kind: 'message_deleted'; message: Message }
   | { kind: 'view'; team: string; user: string }
-  | { kind: 'home'; team: string; user: string };
+  | { kind: 'home'; team: string; user: string }
+  | { kind: 'channel'; team: string; channel: string }
+  | { kind: 'faults' };
 
 export type LiveEvent = Change & { cursor: number };
 

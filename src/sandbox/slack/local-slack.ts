@@ -2,7 +2,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { postAppAnswer } from './app-answer.ts';
 import { AppDelivery, type AppTransport, type Delivered, type Envelope } from './app-delivery.ts';
+import { FaultActions } from './fault-actions.ts';
 import { Faults } from './faults.ts';
+import { receiveUpload } from './file-routes.ts';
+import { UPLOAD_PATH } from './file-shelf.ts';
 import { HttpDelivery } from './http-delivery.ts';
 import { readBody, sendJson } from './http-exchange.ts';
 import { servePageFile } from './page-files.ts';
@@ -55,10 +58,11 @@ export async function startLocalSlack(options: LocalSlackOptions): Promise<Local
   const url = () => `http://127.0.0.1:${port}`;
   const state = slackState(structuredClone(options.world), clock, url);
   const socketMode = new SocketMode(clock, () => state.world.app.id);
-  const faults = new Faults(clock, { drop: () => socketMode.drop(), refresh: () => socketMode.refresh() });
+  const sockets = { drop: () => socketMode.drop(), refresh: () => socketMode.refresh() };
+  const faults = new Faults(clock, sockets, () => state.live.publish({ kind: 'faults' }));
   let transport: AppTransport = transportFor(options.delivery, state, socketMode);
   const delivery = new AppDelivery({ clock, faults, traffic: state.traffic, transport: () => transport });
-  const people = new PersonRoutes(state, new PersonActions(state, delivery));
+  const people = new PersonRoutes(state, new PersonActions(state, delivery), new FaultActions(state, faults));
   const api = new WebApi({ state, faults, socketMode });
 
   const server = createServer((request, response) => {
@@ -120,6 +124,8 @@ async function route(parts: Parts, request: IncomingMessage, response: ServerRes
   const url = new URL(request.url ?? '/', 'http://localhost');
   const method = /^\/api\/([A-Za-z.]+)$/.exec(url.pathname)?.[1];
   if (method !== undefined) await parts.api.handle(method, request, response);
+  else if (url.pathname.startsWith(UPLOAD_PATH))
+    await receiveUpload(parts.state.files, url.pathname, request, response);
   else if (url.pathname.startsWith('/sandbox/')) await parts.people.handle(url, request, response);
   else if (/^\/(actions|commands)\//.test(url.pathname)) await answerUrl(parts.state, url, request, response);
   else if (!(await parts.page?.(request, response)) && !servePageFile(request, response))

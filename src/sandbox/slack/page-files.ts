@@ -27,6 +27,8 @@ export const PAGE_FILES = [
   'dialog.js',
   'dom.js',
   'emoji.js',
+  'faults.js',
+  'files.js',
   'icons.js',
   'mentions.js',
   'messages.js',

@@ -23,6 +23,9 @@ import { z } from 'zod';
  * | POST /sandbox/post           | Post                                    | PostAnswer                 |
  * | POST /sandbox/open-home      | team, user                              | ActionAnswer               |
  * | GET  /sandbox/events         | team, user, since?                      | SSE stream of PersonEvent  |
+ * | GET  /sandbox/file           | team, user, file                        | the file's bytes           |
+ * | GET  /sandbox/faults         | –                                       | { active }                 |
+ * | POST /sandbox/faults         | FaultWish                               | ActionAnswer               |
  *
  * The server never asks "are you sure": a button's `confirm` stands in the block, and whoever plays the client shows it
  * before it calls `click`.
@@ -42,6 +45,8 @@ export const PERSON_ROUTES = {
   post: '/sandbox/post',
   openHome: '/sandbox/open-home',
   events: '/sandbox/events',
+  file: '/sandbox/file',
+  faults: '/sandbox/faults',
 } as const;
 
 /** A block, an element or a composition object exactly as the app sent it; `block-kit.ts` has the strict schemas it passed. */
@@ -101,6 +106,15 @@ export const SeenChannel = z.strictObject({
 });
 export type SeenChannel = z.infer<typeof SeenChannel>;
 
+/** `size` in bytes. The content is at `GET /sandbox/file`. */
+export const SeenFile = z.strictObject({
+  id: z.string(),
+  name: z.string(),
+  title: z.string(),
+  size: z.number(),
+});
+export type SeenFile = z.infer<typeof SeenFile>;
+
 /** A message as one person sees it. `ts` is its id inside the channel; for an ephemeral message as well. */
 export const SeenMessage = z.strictObject({
   channel: z.string(),
@@ -111,6 +125,7 @@ export const SeenMessage = z.strictObject({
   author: z.strictObject({ kind: z.enum(['person', 'app']), id: z.string(), name: z.string() }),
   text: z.string(),
   blocks: z.array(BlockJson),
+  files: z.array(SeenFile),
   /** "Only visible to you". Other people never receive such a message at all. */
   ephemeral: z.boolean(),
   /** The `ts` of the last edit, absent where the message was never edited. */
@@ -191,6 +206,50 @@ export const Post = z.strictObject({
 });
 export type Post = z.infer<typeof Post>;
 
+/* ---- what goes wrong, on demand ---- */
+
+/** No fault outlives a coffee. */
+const FaultMs = z.number().int().min(1).max(120_000);
+
+/**
+ * `deliver_twice`: the next click, submission or command reaches the app twice. `lose_reply`: the next call of the method is
+ * carried out and its answer lost. `rate_limit`: 429 on every method. `down`: 503 on every method, no connection, no
+ * delivery. `clear` ends these four. The others are what people do, and are undone one by one.
+ */
+export const FaultWish = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('deliver_twice') }),
+  z.strictObject({ kind: z.literal('lose_reply'), method: z.string().min(1).max(80) }),
+  z.strictObject({ kind: z.literal('rate_limit'), ms: FaultMs }),
+  z.strictObject({ kind: z.literal('down'), ms: FaultMs }),
+  z.strictObject({ kind: z.literal('clear') }),
+  z.strictObject({
+    kind: z.literal('delete_message'),
+    team: z.string(),
+    channel: z.string(),
+    message: z.string(),
+  }),
+  z.strictObject({
+    kind: z.literal('channel'),
+    team: z.string(),
+    channel: z.string(),
+    archived: z.boolean().optional(),
+    shared: z.boolean().optional(),
+    botIn: z.boolean().optional(),
+  }),
+]);
+export type FaultWish = z.infer<typeof FaultWish>;
+
+/** What somebody will still run into: `left` times, or for `remainingMs`. */
+export const SeenFault = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('deliver_twice'), left: z.number() }),
+  z.strictObject({ kind: z.literal('deliver_late'), left: z.number() }),
+  z.strictObject({ kind: z.literal('unavailable'), left: z.number() }),
+  z.strictObject({ kind: z.literal('lose_reply'), method: z.string() }),
+  z.strictObject({ kind: z.literal('rate_limit'), remainingMs: z.number() }),
+  z.strictObject({ kind: z.literal('down'), remainingMs: z.number() }),
+]);
+export type SeenFault = z.infer<typeof SeenFault>;
+
 /* ---- what comes of it ---- */
 
 /**
@@ -255,6 +314,7 @@ export const MessagesAnswer = seen({
   cursor: z.number(),
 });
 export const ViewAnswer = seen({ view: SeenView.nullable() });
+export const FaultsAnswer = seen({ active: z.array(SeenFault) });
 export const HomeAnswer = seen({ home: SeenView.nullable() });
 
 /**
@@ -276,5 +336,8 @@ export const PersonEvent = z.discriminatedUnion('kind', [
   /** The modal before the person changed: opened, updated, errors, or closed (null). */
   z.strictObject({ kind: z.literal('view'), cursor: z.number(), view: SeenView.nullable() }),
   z.strictObject({ kind: z.literal('home'), cursor: z.number(), home: SeenView.nullable() }),
+  /** A channel was archived, shared, joined or left, or is so no more. */
+  z.strictObject({ kind: z.literal('channel'), cursor: z.number(), channel: SeenChannel }),
+  z.strictObject({ kind: z.literal('faults'), cursor: z.number() }),
 ]);
 export type PersonEvent = z.infer<typeof PersonEvent>;

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import { isVisibleTo } from './conversations.ts';
+import type { FaultActions } from './fault-actions.ts';
+import { sendFile } from './file-routes.ts';
 import { readBody, sendJson } from './http-exchange.ts';
 import type { PersonActions } from './person-actions.ts';
 import {
@@ -9,6 +11,7 @@ import {
   Click,
   CloseView,
   Command,
+  FaultWish,
   MessagesQuery,
   type PersonEvent,
   Post,
@@ -19,6 +22,7 @@ import {
   canAct,
   seenChannel,
   seenEvent,
+  seenFile,
   seenHome,
   seenMessage,
   seenTop,
@@ -36,10 +40,12 @@ const HEARTBEAT_MS = 15_000;
 export class PersonRoutes {
   readonly #state: SlackState;
   readonly #actions: PersonActions;
+  readonly #faults: FaultActions;
   readonly #streams = new Set<ServerResponse>();
 
-  constructor(state: SlackState, actions: PersonActions) {
+  constructor(state: SlackState, actions: PersonActions, faults: FaultActions) {
     this.#state = state;
+    this.#faults = faults;
     this.#actions = actions;
   }
 
@@ -49,6 +55,7 @@ export class PersonRoutes {
       return;
     }
     if (url.pathname === ROUTES.events) this.#stream(url, request, response);
+    else if (url.pathname === ROUTES.file) this.#download(url, response);
     else if (request.method === 'GET') sendJson(response, 200, this.#look(url));
     else if (request.method === 'POST') await this.#act(url, request, response);
     else sendJson(response, 405, invalid('GET or POST.'));
@@ -65,6 +72,7 @@ export class PersonRoutes {
       const workspaces = world.workspaces.map((workspace) => seenWorkspace(this.#state, workspace));
       return { ok: true, workspaces, cursor: live.cursor };
     }
+    if (url.pathname === ROUTES.faults) return { ok: true, active: this.#faults.active() };
     const workspace = findWorkspace(world, query.team ?? '');
     if (!workspace) return invalid('Say which workspace: ?team=T…');
     if (url.pathname === ROUTES.users) {
@@ -117,6 +125,18 @@ export class PersonRoutes {
     return { ok: true, messages, deleted, cursor: this.#state.live.cursor };
   }
 
+  #download(url: URL, response: ServerResponse): void {
+    const query = Object.fromEntries(url.searchParams);
+    const workspace = findWorkspace(this.#state.world, query.team ?? '');
+    const user = workspace && findUser(workspace, query.user ?? '');
+    const file =
+      workspace && user && canAct(user)
+        ? seenFile(this.#state, workspace, user.id, query.file ?? '')
+        : undefined;
+    if (file === undefined) sendJson(response, 404, invalid('You see no such file.'));
+    else sendFile(file, response);
+  }
+
   async #act(url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
     // A page of another origin can send a form, but no JSON, without asking first.
     const type = request.headers['content-type'] ?? '';
@@ -149,6 +169,8 @@ export class PersonRoutes {
         return checked(Post, body, (post) => actions.post(post));
       case ROUTES.openHome:
         return checked(ActingPerson, body, (person) => actions.openHome(person));
+      case ROUTES.faults:
+        return checked(FaultWish, body, (wish) => this.#faults.bring(wish));
       default:
         return Promise.resolve(invalid(`No such route: ${path}`));
     }

@@ -1,4 +1,5 @@
 import { isVisibleTo, type Message } from './conversations.ts';
+import type { SlackFile } from './file-shelf.ts';
 import type { LiveEvent } from './live-events.ts';
 import type {
   PersonEvent,
@@ -106,6 +107,7 @@ export function seenMessage(
     author: { kind: author.kind, id: author.user, name: name ?? author.user },
     text: message.text,
     blocks: message.blocks,
+    files: (message.files ?? []).map(({ id, name, title, size }) => ({ id, name, title, size })),
     ephemeral: message.ephemeralFor !== undefined,
     ...(message.editedTs === undefined ? {} : { editedTs: message.editedTs }),
     ...(message.metadata === undefined ? {} : { metadata: message.metadata }),
@@ -141,6 +143,22 @@ export function seenHome(state: SlackState, team: string, user: string): SeenVie
   return home ? seenView(state, home) : null;
 }
 
+/** A file that this person may read: it stands in a message that he sees. */
+export function seenFile(
+  state: SlackState,
+  workspace: Workspace,
+  user: string,
+  id: string,
+): SlackFile | undefined {
+  const file = state.files.find(workspace.team, id);
+  const shown = visibleChannels(workspace, user).some((channel) =>
+    visibleMessages(state, workspace, channel, user).some((message) =>
+      message.files?.some((shared) => shared.id === id),
+    ),
+  );
+  return shown ? file : undefined;
+}
+
 /** The event as it reaches this person, `undefined` where it does not concern him. */
 export function seenEvent(
   state: SlackState,
@@ -154,6 +172,12 @@ export function seenEvent(
     return event.kind === 'view'
       ? { kind: 'view', cursor, view: seenTop(state, workspace.team, user) }
       : { kind: 'home', cursor, home: seenHome(state, workspace.team, user) };
+  }
+  if (event.kind === 'faults') return { kind: 'faults', cursor };
+  if (event.kind === 'channel') {
+    const channel = event.team === workspace.team ? findChannel(workspace, event.channel) : undefined;
+    if (!channel?.members.includes(user)) return undefined;
+    return { kind: 'channel', cursor, channel: seenChannel(state, workspace, channel, user) };
   }
   const { message } = event;
   if (message.team !== workspace.team || !isVisibleTo(message, user)) return undefined;

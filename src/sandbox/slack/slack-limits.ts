@@ -36,6 +36,10 @@ export const SLACK_LIMITS = {
   /** Undocumented; others measured about this many characters of a message's blocks as JSON before `msg_blocks_too_long`. */
   messageBlocksJson: 12_000,
   metadataBytes: 8000,
+  fileAltText: 1000,
+  snippetBytes: 1_000_000,
+  /** Slack takes 1 GB. This one keeps files in memory, and is as a team that restricts uploads. */
+  fileBytes: 3_000_000,
   ackMs: 3000,
   triggerMs: 3000,
   responseUrlUses: 5,

@@ -1,4 +1,5 @@
 import type { Conversations, Message } from './conversations.ts';
+import type { SlackFile } from './file-shelf.ts';
 import type { Channel, SlackUser, SlackWorld, UserGroup, Workspace } from './slack-world.ts';
 import { findUser, isStranger } from './slack-world.ts';
 import type { View } from './view.ts';
@@ -94,9 +95,32 @@ export function messageObject(
     team: findUser(workspace, message.author.user)?.home ?? workspace.team,
     ...(byApp ? { bot_id: workspace.installation?.botId, app_id: world.app.id } : {}),
     ...(message.blocks.length > 0 ? { blocks: message.blocks } : {}),
+    ...(message.files ? { files: message.files.map(fileObject) } : {}),
     ...(message.editedTs ? { edited: { user: message.author.user, ts: message.editedTs } } : {}),
     ...(message.metadata === undefined ? {} : { metadata: message.metadata }),
     ...threadFields(message, replies),
+  };
+}
+
+export function fileObject(file: SlackFile): Record<string, unknown> {
+  return {
+    id: file.id,
+    created: file.created,
+    timestamp: file.created,
+    name: file.name,
+    title: file.title,
+    mimetype: 'application/octet-stream',
+    user: file.user,
+    user_team: file.team,
+    size: file.size,
+    mode: 'hosted',
+    is_external: false,
+    is_public: file.shares.length > 0,
+    ...(file.altText === undefined ? {} : { alt_txt: file.altText }),
+    channels: file.shares.map(({ channel }) => channel),
+    shares: {
+      public: Object.fromEntries(file.shares.map(({ channel, ts }) => [channel, [{ ts }]])),
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Conversations } from './conversations.ts';
+import { FileShelf } from './file-shelf.ts';
 import { LiveEvents } from './live-events.ts';
 import { RateLimits } from './rate-limits.ts';
 import { ResponseUrls } from './response-url.ts';
@@ -15,6 +16,7 @@ export interface SlackState {
   readonly clock: SandboxClock;
   readonly live: LiveEvents;
   readonly conversations: Conversations;
+  readonly files: FileShelf;
   readonly views: ViewStacks;
   readonly triggers: Triggers;
   readonly responseUrls: ResponseUrls;
@@ -32,6 +34,7 @@ export function slackState(world: SlackWorld, clock: SandboxClock, url: () => st
     clock,
     live,
     conversations: new Conversations(clock, live),
+    files: new FileShelf(clock, newId),
     views: new ViewStacks(live, newId),
     triggers: new Triggers(clock, newId),
     responseUrls: new ResponseUrls(clock, newId, url),

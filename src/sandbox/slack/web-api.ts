@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CHAT_METHODS } from './chat-methods.ts';
 import { CONVERSATION_METHODS } from './conversation-methods.ts';
 import type { ApiFault, Faults } from './faults.ts';
+import { FILE_METHODS } from './file-methods.ts';
 import { readBody, sendJson } from './http-exchange.ts';
 import { PEOPLE_METHODS } from './people-methods.ts';
 import type { SlackState } from './slack-state.ts';
@@ -22,6 +23,7 @@ const METHODS: Record<string, ApiMethod> = {
   'auth.test': { tier: 'special', scopes: [], run: authTest },
   ...CHAT_METHODS,
   ...CONVERSATION_METHODS,
+  ...FILE_METHODS,
   ...PEOPLE_METHODS,
   ...VIEW_METHODS,
 };
