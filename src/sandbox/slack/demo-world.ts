@@ -5,6 +5,7 @@ const BOT_SCOPES = [
   'chat:write',
   'commands',
   'users:read',
+  'users:read.email',
   'usergroups:read',
   'channels:read',
   'groups:read',
@@ -28,7 +29,7 @@ export function demoWorld(): SlackWorld {
           usageHint: 'off | on | status | pending | help',
         },
       ],
-      events: ['app_home_opened'],
+      events: ['app_home_opened', 'app_uninstalled', 'tokens_revoked'],
     },
     workspaces: [acme(), globex()],
   };

@@ -28,16 +28,23 @@ function begin(state: SlackState, type: string, { workspace, user }: Actor): Pay
     user: { id: user.id, username: user.name, name: user.name, team_id: user.home },
     api_app_id: state.world.app.id,
     token: VERIFICATION_TOKEN,
-    team: {
-      id: workspace.team,
-      domain: workspace.domain,
-      ...(workspace.enterprise
-        ? { enterprise_id: workspace.enterprise.id, enterprise_name: workspace.enterprise.name }
-        : {}),
-    },
+    // "Null if the app is org-installed."
+    team: isOrgWide(workspace)
+      ? null
+      : {
+          id: workspace.team,
+          domain: workspace.domain,
+          ...(workspace.enterprise
+            ? { enterprise_id: workspace.enterprise.id, enterprise_name: workspace.enterprise.name }
+            : {}),
+        },
     enterprise: workspace.enterprise ?? null,
-    is_enterprise_install: false,
+    is_enterprise_install: isOrgWide(workspace),
   };
+}
+
+function isOrgWide({ installation }: Workspace): boolean {
+  return installation?.orgWide === true;
 }
 
 export interface Action {
@@ -148,7 +155,7 @@ export function commandPayload(
     command: typed.command,
     text: typed.text,
     api_app_id: state.world.app.id,
-    is_enterprise_install: 'false',
+    is_enterprise_install: String(isOrgWide(workspace)),
     ...(workspace.enterprise
       ? { enterprise_id: workspace.enterprise.id, enterprise_name: workspace.enterprise.name }
       : {}),
@@ -189,6 +196,25 @@ export function homeOpenedPayload(state: SlackState, { workspace, user }: Actor)
         is_enterprise_install: false,
       },
     ],
+    is_ext_shared_channel: false,
+  };
+}
+
+/** What Slack sends where the app was taken out of a workspace, or its tokens were revoked there. */
+export function removalPayload(
+  state: SlackState,
+  workspace: Workspace,
+  event: { type: 'app_uninstalled' } | { type: 'tokens_revoked'; tokens: { oauth: readonly string[]; bot: readonly string[] } },
+): Payload {
+  return {
+    token: VERIFICATION_TOKEN,
+    team_id: workspace.team,
+    ...(workspace.enterprise ? { enterprise_id: workspace.enterprise.id } : {}),
+    api_app_id: state.world.app.id,
+    event: { ...event, event_ts: state.conversations.newTs() },
+    type: 'event_callback',
+    event_id: `Ev0${state.newId()}`,
+    event_time: Math.floor(state.clock.now() / 1_000),
     is_ext_shared_channel: false,
   };
 }

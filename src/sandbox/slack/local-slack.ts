@@ -8,6 +8,8 @@ import { receiveUpload } from './file-routes.ts';
 import { UPLOAD_PATH } from './file-shelf.ts';
 import { HttpDelivery } from './http-delivery.ts';
 import { readBody, sendJson } from './http-exchange.ts';
+import { removalPayload } from './interaction-payload.ts';
+import { AUTHORIZE_PATH } from './oauth.ts';
 import { servePageFile } from './page-files.ts';
 import { PersonActions } from './person-actions.ts';
 import { PersonRoutes } from './person-routes.ts';
@@ -46,6 +48,8 @@ export interface LocalSlack {
   connections(): number;
   /** Another way of delivery from now on. */
   deliverTo(delivery: Delivery): void;
+  /** An administrator takes the app out of a workspace, or out of a whole organisation; the app is told, twice over. */
+  uninstall(target: string): Promise<void>;
   /** Sends the app any envelope, a forged one too, and answers with its ack. */
   send(envelope: Envelope): Promise<Delivered>;
   close(): Promise<void>;
@@ -89,6 +93,29 @@ export async function startLocalSlack(options: LocalSlackOptions): Promise<Local
     deliverTo: (to) => {
       transport = transportFor(to, state, socketMode);
     },
+    uninstall: async (target) => {
+      const gone = state.world.workspaces.filter(
+        ({ team, enterprise }) => team === target || enterprise?.id === target,
+      );
+      const bots = gone.flatMap(({ installation }) => installation?.botUser ?? []);
+      state.oauth.remove(target);
+      for (const workspace of gone) {
+        for (const event of [
+          { type: 'tokens_revoked', tokens: { oauth: [], bot: bots } },
+          { type: 'app_uninstalled' },
+        ] as const) {
+          if (!state.world.app.events.includes(event.type)) continue;
+          const payload = removalPayload(state, workspace, event);
+          const envelope = {
+            type: 'events_api',
+            team: workspace.team,
+            payload,
+            acceptsResponse: false,
+          } as const;
+          await delivery.deliver(envelope, SLACK_LIMITS.ackMs);
+        }
+      }
+    },
     send: (envelope) => delivery.deliver(envelope, SLACK_LIMITS.ackMs),
     close: async () => {
       people.close();
@@ -126,6 +153,7 @@ async function route(parts: Parts, request: IncomingMessage, response: ServerRes
   if (method !== undefined) await parts.api.handle(method, request, response);
   else if (url.pathname.startsWith(UPLOAD_PATH))
     await receiveUpload(parts.state.files, url.pathname, request, response);
+  else if (url.pathname === AUTHORIZE_PATH) await parts.state.oauth.authorize(url, request, response);
   else if (url.pathname.startsWith('/sandbox/')) await parts.people.handle(url, request, response);
   else if (/^\/(actions|commands)\//.test(url.pathname)) await answerUrl(parts.state, url, request, response);
   else if (!(await parts.page?.(request, response)) && !servePageFile(request, response))

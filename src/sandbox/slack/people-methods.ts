@@ -3,6 +3,7 @@ import { findUser } from './slack-world.ts';
 import { type ApiAnswer, type ApiCall, type ApiMethod, failure, missingArgument } from './web-api-call.ts';
 
 export const PEOPLE_METHODS: Record<string, ApiMethod> = {
+  'bots.info': { tier: 'tier3', scopes: ['users:read'], run: botInfo },
   'users.info': { tier: 'tier4', scopes: ['users:read'], run: userInfo },
   'usergroups.list': { tier: 'tier2', scopes: ['usergroups:read'], run: groups },
   'usergroups.users.list': { tier: 'tier2', scopes: ['usergroups:read'], run: groupUsers },
@@ -15,6 +16,13 @@ function userInfo(call: ApiCall): ApiAnswer {
   if (!user) return failure('user_not_found');
   const withEmail = call.installation.scopes.includes('users:read.email');
   return { ok: true, user: userObject(call.workspace, user, withEmail) };
+}
+
+function botInfo({ state, args, installation }: ApiCall): ApiAnswer {
+  if (args.text('bot') !== installation.botId) return failure('bot_not_found');
+  const { botId, botUser } = installation;
+  const { id, name } = state.world.app;
+  return { ok: true, bot: { id: botId, deleted: false, name, updated: 0, app_id: id, user_id: botUser } };
 }
 
 function groups(call: ApiCall): ApiAnswer {

@@ -40,6 +40,7 @@ export const SLACK_LIMITS = {
   snippetBytes: 1_000_000,
   /** Slack takes 1 GB. This one keeps files in memory, and is as a team that restricts uploads. */
   fileBytes: 3_000_000,
+  oauthCodeMs: 10 * 60_000,
   ackMs: 3000,
   triggerMs: 3000,
   responseUrlUses: 5,

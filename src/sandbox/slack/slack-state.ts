@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Conversations } from './conversations.ts';
 import { FileShelf } from './file-shelf.ts';
 import { LiveEvents } from './live-events.ts';
+import { OAuth } from './oauth.ts';
 import { RateLimits } from './rate-limits.ts';
 import { ResponseUrls } from './response-url.ts';
 import type { SandboxClock } from './sandbox-clock.ts';
@@ -20,6 +21,7 @@ export interface SlackState {
   readonly views: ViewStacks;
   readonly triggers: Triggers;
   readonly responseUrls: ResponseUrls;
+  readonly oauth: OAuth;
   readonly rates: RateLimits;
   readonly traffic: Traffic;
   /** `http://127.0.0.1:PORT`, known once the server listens. */
@@ -38,6 +40,7 @@ export function slackState(world: SlackWorld, clock: SandboxClock, url: () => st
     views: new ViewStacks(live, newId),
     triggers: new Triggers(clock, newId),
     responseUrls: new ResponseUrls(clock, newId, url),
+    oauth: new OAuth(world, clock),
     rates: new RateLimits(clock),
     traffic: new Traffic(),
     url,

@@ -16,8 +16,18 @@ export interface SlackApp {
   appTokenScopes: string[];
   signingSecret: string;
   commands: SlashCommand[];
+  /** Absent where nobody can install it from a page. */
+  oauth?: OAuthSettings;
   /** Event types that the app subscribes to; `app_home_opened` is the only one sent. */
   events: string[];
+}
+
+export interface OAuthSettings {
+  clientId: string;
+  clientSecret: string;
+  redirectUrls: string[];
+  /** Tokens expire after twelve hours and come with one to renew them. */
+  tokenRotation?: boolean;
 }
 
 export interface SlashCommand {
@@ -45,6 +55,13 @@ export interface Installation {
   /** The user id that the bot posts as; it stands in `users`. */
   botUser: string;
   botId: string;
+  /** Installed in the whole organisation of the workspace at once, with one token. */
+  orgWide?: boolean;
+  /** With token rotation alone, ms. */
+  expiresAt?: number;
+  refreshToken?: string;
+  /** Good until their own end. */
+  olderTokens?: { token: string; until: number }[];
 }
 
 export interface SlackUser {
@@ -96,5 +113,6 @@ export function findChannel(workspace: Workspace, channel: string): Channel | un
 }
 
 export function isStranger(workspace: Workspace, user: SlackUser): boolean {
-  return user.home !== workspace.team;
+  // On Enterprise Grid an account can be named as the organisation's.
+  return user.home !== workspace.team && user.home !== workspace.enterprise?.id;
 }

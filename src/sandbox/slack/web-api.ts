@@ -21,6 +21,7 @@ import {
 
 const METHODS: Record<string, ApiMethod> = {
   'auth.test': { tier: 'special', scopes: [], run: authTest },
+  'auth.revoke': { tier: 'tier3', scopes: [], run: authRevoke },
   ...CHAT_METHODS,
   ...CONVERSATION_METHODS,
   ...FILE_METHODS,
@@ -33,6 +34,7 @@ type Caller =
   | { kind: 'bot'; workspace: Workspace }
   | { kind: 'app' }
   | { kind: 'nobody' }
+  | { kind: 'expired' }
   | { kind: 'unknown' };
 
 type Outcome = { answer: ApiAnswer; retryAfterMs?: number };
@@ -53,7 +55,7 @@ export class WebApi {
     const given = await givenArguments(request);
     const token = given.ok ? tokenOf(request, given) : undefined;
     const args = given.ok ? given.args : {};
-    const caller = this.#caller(token);
+    const caller = this.#caller(token, args);
     const fault = this.#faults.forCall(method);
     const { answer, retryAfterMs } = this.#outcome(method, caller, given, fault);
     const status = fault.kind === 'unavailable' ? 503 : retryAfterMs === undefined ? 200 : 429;
@@ -82,11 +84,13 @@ export class WebApi {
     });
   }
 
-  #caller(token: string | undefined): Caller {
+  #caller(token: string | undefined, args: Record<string, unknown>): Caller {
     if (token === undefined) return { kind: 'nobody' };
-    const { app, workspaces } = this.#state.world;
-    if (token === app.appToken) return { kind: 'app' };
-    const workspace = workspaces.find(({ installation }) => installation?.botToken === token);
+    if (token === this.#state.world.app.appToken) return { kind: 'app' };
+    const holder = this.#state.oauth.holderOf(token);
+    if (holder === 'expired') return { kind: 'expired' };
+    // The token of an organisation is good in all its workspaces: what is asked about tells which is meant.
+    const workspace = holder?.workspaces.find((candidate) => isIn(candidate, args)) ?? holder?.workspaces[0];
     return workspace ? { kind: 'bot', workspace } : { kind: 'unknown' };
   }
 
@@ -96,6 +100,8 @@ export class WebApi {
     if (!given.ok) return { answer: failure(given.error) };
     if (method === 'api.test') return { answer: apiTest(given.args) };
     if (method === 'apps.connections.open') return this.#openConnection(caller);
+    if (method === 'oauth.v2.access') return { answer: this.#state.oauth.access(given.args) };
+    if (method === 'oauth.v2.exchange') return { answer: this.#state.oauth.exchange(given.args) };
     const known = Object.hasOwn(METHODS, method) ? METHODS[method] : undefined;
     if (!known) return { answer: { ok: false, error: 'unknown_method', req_method: method } };
     if (caller.kind !== 'bot') return { answer: notABot(caller) };
@@ -138,12 +144,27 @@ export class WebApi {
   }
 }
 
+function authRevoke({ state, workspace, installation }: ApiCall): ApiAnswer {
+  state.oauth.remove((installation.orgWide && workspace.enterprise?.id) || workspace.team);
+  return { ok: true, revoked: true };
+}
+
+function isIn(
+  { channels, users, team }: Workspace,
+  { channel, user, team_id }: Record<string, unknown>,
+): boolean {
+  if (team_id !== undefined) return team === team_id;
+  if (channel !== undefined) return channels.some(({ id }) => id === channel);
+  return user !== undefined && users.some(({ id }) => id === user);
+}
+
 function limited(retryAfterMs: number): Outcome {
   return { answer: failure('ratelimited'), retryAfterMs };
 }
 
 function notABot(caller: Caller): ApiAnswer {
   if (caller.kind === 'nobody') return failure('not_authed');
+  if (caller.kind === 'expired') return failure('token_expired');
   return failure(caller.kind === 'app' ? 'not_allowed_token_type' : 'invalid_auth');
 }
 
@@ -157,10 +178,10 @@ function authTest({ state, workspace, installation }: ApiCall): ApiAnswer {
     url: `${state.url()}/`,
     team: workspace.name,
     user: findUser(workspace, installation.botUser)?.name ?? 'bot',
-    team_id: workspace.team,
+    team_id: (installation.orgWide && workspace.enterprise?.id) || workspace.team,
     user_id: installation.botUser,
     bot_id: installation.botId,
-    is_enterprise_install: false,
+    is_enterprise_install: installation.orgWide === true,
     ...(workspace.enterprise ? { enterprise_id: workspace.enterprise.id } : {}),
   };
 }
