@@ -66,6 +66,16 @@ export function cardsChannel(shard: number): string {
   return inShard(shard, 'cards:news');
 }
 
+/** Of no tenant, and so in the shard that every number of shards has: workspace id → its installation in a box. */
+export const INSTALLATIONS_KEY = inShard(0, 'installations');
+
+export const INSTALLATIONS_CHANNEL = inShard(0, 'installations:news');
+
+/** What was said once, by whoever it was: digested, it is of one form and tells nothing. */
+export function onceKey(key: string): string {
+  return inShard(0, `once:${createHash('sha256').update(key, 'utf8').digest('hex')}`);
+}
+
 /** What the channels have to be told of the switch, and when each is due. */
 export function switchNoticeKeys(shard: number): [notices: string, due: string] {
   return [inShard(shard, 'switch-notices'), inShard(shard, 'switch-notices-due')];
