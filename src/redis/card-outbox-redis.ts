@@ -2,10 +2,15 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { CardRef } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
-import type { CardOutbox } from '../core/proposal/proposal-store.ts';
+import type { CardClaim, CardOutbox, Rate } from '../core/proposal/proposal-store.ts';
 import { Channels } from './channels.ts';
-import { cardsChannel, proposalKey } from './keys.ts';
+import { cardsChannel, paceKey, proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
+
+/** Read at a time while repairing, so that no script holds Redis for long. */
+const REPAIR_PAGE = 200;
+/** Whatever may have a card: what is open, and what was admitted or settled lately. */
+const REPAIRED = ['pending', 'ready', 'executing', 'spent'] as const;
 
 /** The marks that every transition leaves; a publisher takes them by lease and hands them back drawn. */
 export class CardOutboxRedis implements CardOutbox {
@@ -21,35 +26,91 @@ export class CardOutboxRedis implements CardOutbox {
     this.#channels = Channels.of(subscriber);
   }
 
-  async claim(limit: number, leaseMs: number): Promise<ProposalId[]> {
-    const claimed: ProposalId[] = [];
+  async claim(
+    limit: number,
+    leaseMs: number,
+  ): Promise<{ claims: readonly CardClaim[]; nextInMs: number | undefined }> {
+    const claims: CardClaim[] = [];
+    let nextInMs: number | undefined;
     const first = this.#next;
     this.#next = (first + 1) % this.#shards;
-    for (let i = 0; i < this.#shards && claimed.length < limit; i += 1) {
+    for (let i = 0; i < this.#shards && claims.length < limit; i += 1) {
       const shard = (first + i) % this.#shards;
-      const ids = await this.#scripts.run('cardClaim', {
-        shard,
-        ask: { limit: limit - claimed.length, leaseMs },
-      });
-      for (const id of z.array(z.string()).parse(ids)) {
-        const parsed = ProposalId.safeParse(id);
-        if (parsed.success) claimed.push(parsed.data);
+      const ask = { limit: limit - claims.length, leaseMs };
+      const [wait, ...flat] = Claimed.parse(await this.#scripts.run('cardClaim', { shard, ask }));
+      if (wait >= 0) nextInMs = Math.min(nextInMs ?? wait, wait);
+      for (let at = 0; at + 3 < flat.length; at += 4) {
+        // Somebody else's members in our sets are no cards.
+        const claim = ClaimFields.safeParse(flat.slice(at, at + 4));
+        if (claim.success) claims.push(claim.data);
       }
     }
-    return claimed;
+    return { claims, nextInMs };
   }
 
-  async drawn(id: ProposalId, revision: number, card: CardRef): Promise<void> {
-    const text = JSON.stringify({ team: card.team, channel: card.channel, ts: card.ts });
-    await this.#run('cardDrawn', id, { revision }, [text]);
+  async begin(claim: CardClaim, telling?: readonly string[]): Promise<boolean> {
+    const text = telling === undefined ? '' : JSON.stringify(telling);
+    return (await this.#held('cardBegin', claim, {}, [text])).word === 'begun';
   }
 
-  async postpone(id: ProposalId, delayMs: number): Promise<void> {
-    await this.#run('cardPostpone', id, { delayMs }, []);
+  async drawn(
+    claim: CardClaim,
+    { revision, card, posted, untold = false }: Parameters<CardOutbox['drawn']>[1],
+  ): Promise<CardRef | undefined> {
+    const shows = posted === undefined ? '' : JSON.stringify(posted.shows);
+    const ask = { revision, posted: posted !== undefined, untold };
+    const { extra } = await this.#held('cardDrawn', claim, ask, [textOf(card), shows]);
+    return extra === '' ? undefined : CardText.safeParse(extra).data;
   }
 
-  async abandon(id: ProposalId, why: string): Promise<void> {
-    await this.#run('cardAbandon', id, {}, [JSON.stringify({ why })]);
+  async skip(claim: CardClaim, revision: number): Promise<void> {
+    await this.#held('cardSkip', claim, { revision }, []);
+  }
+
+  async told(claim: CardClaim): Promise<void> {
+    await this.#held('cardTold', claim, {}, []);
+  }
+
+  async postpone(
+    claim: CardClaim,
+    delayMs: number,
+    { all = false, unsent = false, told }: { all?: boolean; unsent?: boolean; told?: readonly string[] } = {},
+  ): Promise<void> {
+    const before = told === undefined ? '' : JSON.stringify(told);
+    await this.#held('cardPostpone', claim, { delayMs: Math.ceil(delayMs), all, unsent }, [before]);
+  }
+
+  async abandon(claim: CardClaim, why: string): Promise<void> {
+    await this.#held('cardAbandon', claim, {}, [JSON.stringify({ why })]);
+  }
+
+  async seen(id: ProposalId, card: CardRef): Promise<'live' | 'copy' | 'unknown'> {
+    const shard = shardOfProposal(id);
+    const ask = { shard, keys: [proposalKey(id)], ask: { id }, texts: [textOf(card)] };
+    const [word] = Answer.parse(await this.#scripts.run('cardSeen', ask));
+    return z.enum(['live', 'copy', 'unknown']).parse(word);
+  }
+
+  async repair(): Promise<void> {
+    for (let shard = 0; shard < this.#shards; shard += 1) {
+      for (const index of REPAIRED) {
+        for (let from = 0, read = REPAIR_PAGE; read === REPAIR_PAGE; from += read) {
+          const ask = { index, from, count: REPAIR_PAGE };
+          read = z.number().parse(await this.#scripts.run('cardRepair', { shard, ask }));
+        }
+      }
+    }
+  }
+
+  async turn(name: string, { burst, everyMs }: Rate): Promise<number> {
+    const { shard, key } = paceKey(this.#shards, name);
+    return z.number().parse(await this.#scripts.run('pace', { shard, keys: [key], ask: { burst, everyMs } }));
+  }
+
+  async pause(name: string, { burst, everyMs }: Rate, ms: number): Promise<void> {
+    const { shard, key } = paceKey(this.#shards, name);
+    const ask = { burst, everyMs, pauseMs: Math.ceil(ms) };
+    await this.#scripts.run('pace', { shard, keys: [key], ask });
   }
 
   async onMarked(callback: () => void): Promise<() => Promise<void>> {
@@ -64,17 +125,42 @@ export class CardOutboxRedis implements CardOutbox {
     };
   }
 
-  #run(
-    name: 'cardDrawn' | 'cardPostpone' | 'cardAbandon',
-    id: ProposalId,
+  async #held(
+    name: 'cardBegin' | 'cardDrawn' | 'cardSkip' | 'cardTold' | 'cardPostpone' | 'cardAbandon',
+    { id, lane, tenant, lease }: CardClaim,
     ask: Readonly<Record<string, unknown>>,
     texts: readonly string[],
-  ): Promise<unknown> {
-    return this.#scripts.run(name, {
+  ): Promise<{ word: string; extra: string }> {
+    const answer = await this.#scripts.run(name, {
       shard: shardOfProposal(id),
       keys: [proposalKey(id)],
-      ask: { id, ...ask },
+      ask: { id, lane, tenant, lease, ...ask },
       texts,
     });
+    const [word, , extra] = Answer.parse(answer);
+    return { word, extra };
   }
 }
+
+const Answer = z.tuple([z.string(), z.unknown(), z.string()], z.unknown());
+const Claimed = z.tuple([z.number()], z.string());
+const ClaimFields = z
+  .tuple([ProposalId, z.enum(['post', 'update', 'thread']), z.string().max(200), z.string().max(40)])
+  .transform(([id, lane, tenant, lease]): CardClaim => ({ id, lane, tenant, lease }));
+
+/** Always in this order: the scripts compare the text. */
+function textOf({ team, channel, ts }: CardRef): string {
+  return JSON.stringify({ team, channel, ts });
+}
+
+const CardText = z
+  .string()
+  .transform((text, ctx): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      ctx.addIssue({ code: 'custom', message: 'not JSON' });
+      return z.NEVER;
+    }
+  })
+  .pipe(z.strictObject({ team: z.string(), channel: z.string(), ts: z.string() }));

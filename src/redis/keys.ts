@@ -58,6 +58,13 @@ export function budgetKey(shard: number, counterKey: string): string {
   return inShard(shard, `budget:${counterKey}`);
 }
 
+/** A pace is everybody's: of a channel or a workspace, whichever tenants write there and in whichever shards they live. */
+export function paceKey(shards: number, name: string): { shard: number; key: string } {
+  const digest = createHash('sha256').update(name, 'utf8').digest();
+  const shard = digest.readUInt32BE(0) % shards;
+  return { shard, key: inShard(shard, `pace:${digest.toString('hex')}`) };
+}
+
 export function newsChannel(id: ProposalId): string {
   return inShard(shardOfProposal(id), `news:${id}`);
 }

@@ -69,6 +69,8 @@ const Common = z.object({
   voters: jsonOf(z.array(z.string())).optional(),
   card: jsonOf(CardFields).optional(),
   cardRevision: Count.optional(),
+  cardTries: Count.optional(),
+  told: jsonOf(z.array(z.string())).optional(),
 });
 
 /** What must be in the hash besides, by status. */
@@ -113,6 +115,8 @@ export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalR
       revision: common.revision,
       card: common.card,
       cardRevision: common.cardRevision,
+      unseenCards: common.cardTries ?? 0,
+      told: common.told ?? [],
     };
   } catch (cause) {
     throw new RecordMalformed(id, cause);

@@ -246,11 +246,11 @@ export class ProposalStoreRedis implements ProposalStore {
 
   refuse(
     id: ProposalId,
-    { refusal, message, alarm }: { refusal: string; message: string; alarm: boolean },
+    { refusal, message, alarm, from }: { refusal: string; message: string; alarm: boolean; from?: 'pending' },
   ): Promise<Settled> {
     const cause: HaltCause = { kind: 'refused', refusal, message };
     const texts = [JSON.stringify(cause), JSON.stringify({ refusal, message })];
-    return this.#settle('refuse', id, { alarm }, texts);
+    return this.#settle('refuse', id, { alarm, from }, texts);
   }
 
   async due(limit: number): Promise<{ ready: ProposalId[]; expired: ProposalId[]; lapsed: ProposalId[] }> {

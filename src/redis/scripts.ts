@@ -19,12 +19,16 @@ type Flags = '' | 'allow-oom' | 'no-writes';
 
 const textOf = (name: string) => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8');
 const prelude = `${textOf('prelude')}\n${textOf('grant-standing')}`;
+const cardLease = textOf('card-lease');
 
-function script(name: string, flags: Flags = ''): Script {
+function script(name: string, flags: Flags = '', shared = prelude): Script {
   const shebang = flags === '' ? '#!lua' : `#!lua flags=${flags}`;
-  const text = `${shebang}\n${prelude}\n${textOf(name)}`;
+  const text = `${shebang}\n${shared}\n${textOf(name)}`;
   return { text, sha: createHash('sha1').update(text).digest('hex') };
 }
+
+/** For a publisher that holds a card by lease. */
+const cardScript = (name: string) => script(name, '', `${prelude}\n${cardLease}`);
 
 const SCRIPTS = {
   create: script('create'),
@@ -40,9 +44,15 @@ const SCRIPTS = {
   refuse: script('refuse', 'allow-oom'),
   due: script('due', 'no-writes'),
   cardClaim: script('card-claim'),
-  cardDrawn: script('card-drawn'),
-  cardPostpone: script('card-postpone'),
-  cardAbandon: script('card-abandon'),
+  cardBegin: cardScript('card-begin'),
+  cardDrawn: cardScript('card-drawn'),
+  cardSkip: cardScript('card-skip'),
+  cardTold: cardScript('card-told'),
+  cardPostpone: cardScript('card-postpone'),
+  cardAbandon: cardScript('card-abandon'),
+  cardSeen: script('card-seen'),
+  cardRepair: script('card-repair'),
+  pace: script('pace'),
   switchRead: script('switch-read', 'no-writes'),
   switchStatus: script('switch-status', 'no-writes'),
   switchOff: script('switch-off', 'allow-oom'),

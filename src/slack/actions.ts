@@ -9,9 +9,9 @@ import {
   type DeskAnswer,
   readRecord,
 } from '../core/approval/decision-desk.ts';
-import { slackIdsOf } from '../core/identity/ids.ts';
+import { slackIdsOf, type TenantId } from '../core/identity/ids.ts';
 import type { ReasonRule } from '../core/policy/verdict.ts';
-import type { ProposalRecord } from '../core/proposal/proposal.ts';
+import type { CardRef, ProposalRecord } from '../core/proposal/proposal.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
@@ -36,6 +36,9 @@ import { drawReview } from './review.ts';
 
 export interface ActionsParts {
   readonly desk: DecisionDesk;
+  /** Where a card of the proposal stands, as Slack signed it, and it is not the one that is recorded. */
+  readonly seen: (id: ProposalId, card: CardRef) => Promise<void>;
+  readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
   readonly store: ProposalStore;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly viewOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => CardView;
@@ -211,14 +214,29 @@ export class CardActions {
     // Not believed: it chooses between a form and none, and the desk asks the sealed rule.
     const terms = record === 'not_ours' ? undefined : parseTerms(record.termsText);
     const rule = terms === undefined ? undefined : ruleOf(terms);
+    if (record !== 'not_ours' && terms !== undefined) await this.#cardSeen(body, record, terms);
     return { click, need: rule?.reason[decision] ?? 'none' };
+  }
+
+  /** A copy, or a card whose posting was not recorded: in the tenant's channel, a click is what tells us of it. */
+  async #cardSeen(body: CardClick, record: ProposalRecord, { context }: ProposalTerms): Promise<void> {
+    const place = this.#parts.placeOf(context.tenant);
+    const { message_ts: ts } = body.container;
+    if (record.unseenCards === 0 || record.card?.ts === ts) return;
+    if (place === undefined || place.channel !== body.channel.id || place.team !== body.team.id) return;
+    const seen = this.#parts.seen(record.id, { ...place, ts }).catch((error: unknown) => {
+      this.#parts.logger.warn({ err: errorOnly(error) }, 'a copy of a card was not noted');
+    });
+    // What is to become the card has to be so before it is decided on; a copy can wait.
+    if (record.card === undefined) await seen;
+    else void this.#parts.inFlight.track(seen);
   }
 
   async #cardRecorded(id: ProposalId): Promise<ProposalRecord | undefined | 'not_ours'> {
     for (let tries = 0; ; tries += 1) {
       const record = await readRecord(this.#parts.store, id);
       if (record === undefined || record === 'not_ours') return record;
-      if (record.card !== undefined || tries === CARD_WAIT.tries) return record;
+      if (record.card !== undefined || record.unseenCards > 0 || tries === CARD_WAIT.tries) return record;
       await new Promise((resolve) => setTimeout(resolve, CARD_WAIT.ms));
     }
   }

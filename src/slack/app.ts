@@ -25,6 +25,7 @@ import { WritesCommand } from './commands.ts';
 import { payloadIsFor } from './http-guard.ts';
 import { InFlight } from './in-flight.ts';
 import { NOTICES } from './notices.ts';
+import type { CardPace } from './pace.ts';
 import { CardPublisher } from './publisher.ts';
 import { receiverFor, type SlackTransport } from './receiver.ts';
 import { drawReview } from './review.ts';
@@ -65,6 +66,8 @@ export interface SlackSurfaceParts {
   readonly logger: Logger;
   /** Wall clock, ms: for the age of signed requests and of cached memberships; deadlines come from the store's. */
   readonly clock: () => number;
+  /** How fast cards are written. Slack's own rates, where nothing else is said. */
+  readonly pace?: CardPace | undefined;
 }
 
 export interface SlackSurface {
@@ -85,7 +88,7 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
   const reach = { apiUrl: config.apiUrl, logger };
   const workspaces = await connectWorkspaces(config.botTokens, reach);
   const channels = new Channels(clock);
-  const watch = new ChannelWatch({ policy, workspaces, channels, logger });
+  const watch = new ChannelWatch({ policy, workspaces, channels, audit: parts.audit, logger });
   const inFlight = new InFlight();
   const directory = new SlackApprovers(workspaces, clock);
   const workspaceOf = (team: string) => workspaces.get(team);
@@ -105,6 +108,7 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     placeOf,
     workspaceOf,
     redactOf: (tool) => redactOf(parts.registry, tool),
+    channels,
     onProblem: (problem) => watch.report(problem),
   });
   const desk = new DecisionDesk({
@@ -123,6 +127,8 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
   };
   const actions = new CardActions({
     desk,
+    seen: (id, card) => publisher.seen(id, card),
+    placeOf,
     store: parts.store,
     workspaceOf,
     viewOf,

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { Channels, SlackProblem } from './channels.ts';
 import type { Workspaces } from './clients.ts';
@@ -7,6 +8,7 @@ export interface ChannelWatchParts {
   readonly policy: PolicyHolder;
   readonly workspaces: Workspaces;
   readonly channels: Channels;
+  readonly audit: Pick<AuditLog, 'append'>;
   readonly logger: Logger;
 }
 
@@ -45,7 +47,15 @@ export class ChannelWatch {
     const known = this.#problems.get(problem.tenant);
     this.#problems.set(problem.tenant, problem);
     if (known?.code === problem.code) return;
-    this.#parts.logger.error({ tenant: problem.tenant, problem: problem.code }, problem.message);
+    const { tenant, code, message } = problem;
+    this.#parts.logger.error({ tenant, problem: code }, message);
+    // That Slack does not answer is not for an operator to put right.
+    if (code === 'cannot_check') return;
+    this.#parts.audit
+      .append({ kind: 'alarm.raised', tenant, detail: { alarm: code, message } })
+      .catch((error: unknown) =>
+        this.#parts.logger.error({ err: error, tenant }, 'an alarm could not be audited'),
+      );
   }
 
   async #lookAtAll(): Promise<void> {

@@ -41,8 +41,12 @@ export class Channels {
     this.#clock = clock;
   }
 
-  async look(workspace: WorkspaceClients, channel: string): Promise<ChannelLook> {
+  /** @param goodForMs a good look that is no older than this is not repeated. */
+  async look(workspace: WorkspaceClients, channel: string, goodForMs = 0): Promise<ChannelLook> {
     const key = `${workspace.team}/${channel}`;
+    const lookedAt = this.#good.get(key);
+    const lookedAgo = lookedAt === undefined ? -1 : this.#clock() - lookedAt;
+    if (lookedAgo >= 0 && lookedAgo < goodForMs) return { ok: true };
     let look: ChannelLook;
     try {
       const { channel: info } = Info.parse(await workspace.asking.conversations.info({ channel }));

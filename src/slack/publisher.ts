@@ -4,21 +4,39 @@ import { type ApprovalPublicKey, decisionIsGenuine, type SignedDecision } from '
 import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { TenantId } from '../core/identity/ids.ts';
-import type { CardRef, ProposalRecord, ProposalState } from '../core/proposal/proposal.ts';
+import {
+  type CardRef,
+  type ProposalRecord,
+  type ProposalState,
+  TERMINAL_STATUSES,
+} from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
-import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
+import type { CardClaim, CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
-import { type CardView, type DrawnCard, drawCard, ruleOf } from './card.ts';
-import type { SlackProblem } from './channels.ts';
+import { type CardView, type DrawnCard, drawCard } from './card.ts';
+import type { Channels, SlackProblem } from './channels.ts';
 import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
-import { SLACK_RATES } from './limits.ts';
-import { Paces } from './pace.ts';
-import { threadLines } from './thread-log.ts';
+import { type CardPace, Pace, postsIn, SLACK_PACE, updatesIn } from './pace.ts';
+import { untold } from './thread-log.ts';
 import { type KnownBlock, ourSection } from './wording.ts';
 
 export interface Place {
   readonly team: string;
   readonly channel: string;
+}
+
+/** Shows some proposals otherwise than each on a card of its own. */
+export interface Folding {
+  /**
+   * Asked whenever a proposal that has no card of its own has changed, and before its first card; where that one has
+   * to wait, again. True: it is shown elsewhere as it stands in `record`, and gets no card of its own now.
+   */
+  takes(shown: {
+    readonly sealed: SealedTerms;
+    readonly record: ProposalRecord;
+    readonly place: Place;
+    readonly workspace: WorkspaceClients;
+  }): Promise<boolean>;
 }
 
 export interface CardPublisherParts {
@@ -30,42 +48,51 @@ export interface CardPublisherParts {
   readonly placeOf: (tenant: TenantId) => Place | undefined;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly redactOf: (tool: string) => readonly string[] | undefined;
+  readonly channels: Channels;
   /** A channel that cannot be posted to: for the operators. */
   readonly onProblem: (problem: SlackProblem) => void;
+  readonly folding?: Folding | undefined;
+  /** Slack's, where nothing else is said. */
+  readonly pace?: CardPace | undefined;
   readonly logger: Logger;
   readonly clock: () => number;
 }
 
-/** Longer than every call to Slack that one drawing makes. */
-const LEASE_MS = 45_000;
-const AT_ONCE = 4;
+const AT_ONCE = 6;
 const POLL_MS = 1_000;
+/** Redis may lose marks that it had not written down yet; the proposals themselves say what is missing. */
+const REPAIR_EVERY_MS = 60_000;
 const RETRY_MS = { first: 1_000, most: 60_000 } as const;
+/** A channel that was looked at so short a time ago is posted to without another look: Tier 3 is 50 looks a minute. */
+const LOOK_GOOD_FOR_MS = 5_000;
 const ANNOUNCE_TRIES = 60;
-/** Marks a drawing that needs no message: the policy itself allowed the call, and nothing in it asks for a person. */
-const NO_MESSAGE = '0';
 
 /**
  * Draws cards from their proposals, never from what it remembers: whatever was missed, by a crash or by Slack, is drawn
  * with the next mark. The decision is always durable before its card changes.
+ *
+ * Slack has no way to post a message once and only once. So each post is written down before it is asked for; where it
+ * is not known whether it was carried out (a crash, a lost answer, a 5xx, a timeout), another one is posted and is the
+ * live card. The copy that may stand above it is safe: a click on it counts as one on the live card would, and tells
+ * where the copy stands, which then is made to point to the live card. Thread lines are the other way round: what may
+ * have been said is not said again, because the card tells it all.
  */
 export class CardPublisher {
   readonly #parts: CardPublisherParts;
-  readonly #posts: Paces;
-  readonly #updates: Paces;
+  readonly #pace: Pace;
+  readonly #leaseMs: number;
   readonly #failures = new Map<ProposalId, number>();
+  readonly #drawing = new Set<Promise<void>>();
   #stopped = false;
+  #repairedAt = Number.NEGATIVE_INFINITY;
   #stopListening: (() => Promise<void>) | undefined;
   #running: Promise<void> = Promise.resolve();
   #wake: () => void = () => {};
 
   constructor(parts: CardPublisherParts) {
     this.#parts = parts;
-    this.#posts = new Paces({ burst: SLACK_RATES.postBurst, everyMs: SLACK_RATES.postEveryMs }, parts.clock);
-    this.#updates = new Paces(
-      { burst: SLACK_RATES.updateBurst, everyMs: SLACK_RATES.updateEveryMs },
-      parts.clock,
-    );
+    this.#pace = new Pace(parts.outbox, parts.pace ?? SLACK_PACE);
+    this.#leaseMs = (parts.pace ?? SLACK_PACE).leaseMs;
   }
 
   async start(): Promise<void> {
@@ -88,80 +115,130 @@ export class CardPublisher {
     text: string,
     blocks: KnownBlock[] = [ourSection(text)],
   ): Promise<void> {
-    const pace = this.#posts.of(`${workspace.team}/${channel}`);
-    for (let tries = 0; ; tries += 1) {
-      const wait = pace.take();
-      if (wait === 0) break;
-      if (tries === ANNOUNCE_TRIES || this.#stopped)
-        throw new AnnouncementLate(`no turn to post in ${channel}`);
-      await new Promise((resolve) => setTimeout(resolve, Math.min(wait, POLL_MS)));
+    await this.#turnCame(() => this.#pace.posts.take(postsIn(workspace.team, channel)), channel);
+    try {
+      await workspace.posting.chat.postMessage({ channel, ...messageOf(text, blocks) });
+    } catch (error) {
+      const pauseMs = rateLimitedForMs(error);
+      if (pauseMs !== undefined) await this.#pace.posts.pause(postsIn(workspace.team, channel), pauseMs);
+      throw error;
     }
-    await workspace.posting.chat.postMessage({
-      channel,
-      text,
-      blocks,
-      unfurl_links: false,
-      unfurl_media: false,
-    });
+  }
+
+  /**
+   * Somebody clicked on a card of the proposal at `at`, as Slack signed it. Where that is not the card that is recorded,
+   * and a post of ours may be there, it becomes the card, or is made to point to the live one.
+   */
+  async seen(id: ProposalId, at: CardRef): Promise<void> {
+    const found = await this.#parts.outbox.seen(id, at);
+    if (found !== 'copy') return;
+    const record = await readRecord(this.#parts.store, id);
+    if (record === undefined || record === 'not_ours' || record.card === undefined) return;
+    await this.#pointToLive(at, record.card);
   }
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
       const marked = this.#nextMark();
-      const claimed = await this.#parts.outbox.claim(AT_ONCE, LEASE_MS).catch((error: unknown) => {
-        this.#parts.logger.warn({ err: error }, 'the card outbox does not answer; cards stay as they are');
-        return [];
-      });
-      await Promise.all(claimed.map((id) => this.#draw(id)));
-      if (claimed.length < AT_ONCE) await marked;
+      await this.#repairNowAndThen();
+      const free = AT_ONCE - this.#drawing.size;
+      const { claims, nextInMs } = free > 0 ? await this.#claim(free) : NOTHING;
+      for (const claim of claims) this.#inHand(this.#draw(claim));
+      if (claims.length === 0) await marked(Math.min(nextInMs ?? POLL_MS, POLL_MS));
+    }
+    await Promise.all(this.#drawing);
+  }
+
+  async #claim(limit: number): ReturnType<CardOutbox['claim']> {
+    try {
+      return await this.#parts.outbox.claim(limit, this.#leaseMs);
+    } catch (error) {
+      this.#parts.logger.warn({ err: error }, 'the card outbox does not answer; cards stay as they are');
+      return NOTHING;
     }
   }
 
-  /** Resolves at the next mark, and at the latest in a second: marks can be missed. */
-  #nextMark(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, POLL_MS);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+  #inHand(drawing: Promise<void>): void {
+    const done = drawing.then(() => {
+      this.#drawing.delete(done);
+      this.#wake();
+    });
+    this.#drawing.add(done);
+  }
+
+  async #repairNowAndThen(): Promise<void> {
+    const now = this.#parts.clock();
+    if (Math.abs(now - this.#repairedAt) < REPAIR_EVERY_MS) return;
+    this.#repairedAt = now;
+    await this.#parts.outbox.repair().catch((error: unknown) => {
+      this.#repairedAt = Number.NEGATIVE_INFINITY;
+      this.#parts.logger.warn({ err: error }, 'cards were not looked through for what is missing');
     });
   }
 
-  async #draw(id: ProposalId): Promise<void> {
+  /** A mark that comes before anybody waits for it is not lost; and marks can be missed, so nobody waits for long. */
+  #nextMark(): (ms: number) => Promise<void> {
+    let came = false;
+    let resume = () => {};
+    this.#wake = () => {
+      came = true;
+      resume();
+    };
+    return (ms) =>
+      new Promise((resolve) => {
+        if (came || this.#stopped) return resolve();
+        const timer = setTimeout(resolve, Math.max(1, ms));
+        resume = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+  }
+
+  async #draw(claim: CardClaim): Promise<void> {
     try {
-      await this.#drawn(id);
-      this.#failures.delete(id);
+      await this.#drawn(claim);
+      this.#failures.delete(claim.id);
     } catch (error) {
-      await this.#failed(id, error).catch((failure: unknown) => {
+      await this.#failed(claim, error).catch((failure: unknown) => {
         // The lease lapses and the card is drawn then.
-        this.#parts.logger.warn({ err: failure, proposal: id }, 'a card could not be handed back');
+        this.#parts.logger.warn({ err: failure, proposal: claim.id }, 'a card could not be handed back');
       });
     }
   }
 
-  async #drawn(id: ProposalId): Promise<void> {
+  async #drawn(claim: CardClaim): Promise<void> {
     const { store, outbox } = this.#parts;
+    const { id } = claim;
     const record = await readRecord(store, id);
-    if (record === undefined) return outbox.abandon(id, 'the proposal is gone');
-    if (record === 'not_ours') return this.#brokenSeal(id);
+    if (record === undefined) return outbox.abandon(claim, 'the proposal is gone');
+    if (record === 'not_ours') return this.#brokenSeal(claim);
     const unsealed = unseal(this.#parts.proposalKey, record.termsText, record.seal);
-    if (!unsealed.ok || unsealed.sealed.terms.id !== id) return this.#brokenSeal(id);
-    const { terms } = unsealed.sealed;
+    if (!unsealed.ok || unsealed.sealed.terms.id !== id) return this.#brokenSeal(claim);
+    const { sealed } = unsealed;
+    const { terms } = sealed;
     const place = this.#parts.placeOf(terms.context.tenant);
-    if (place === undefined) return outbox.abandon(id, 'the policy no longer has the tenant');
-    if (terms.basis.kind !== 'people' && record.state.status !== 'unknown') {
-      return outbox.drawn(id, record.revision, { ...place, ts: NO_MESSAGE });
-    }
+    if (place === undefined) return outbox.abandon(claim, 'the policy no longer has the tenant');
+    const wanted = record.card !== undefined || needsCard(sealed, record.state);
     const workspace = this.#parts.workspaceOf(place.team);
+    if (!wanted && (workspace === undefined || this.#parts.folding === undefined)) {
+      return outbox.skip(claim, record.revision);
+    }
     if (workspace === undefined) {
-      return this.#hopeless(id, terms.context.tenant, {
+      return this.#hopeless(claim, record, terms.context.tenant, {
         code: 'workspace_not_installed',
         message: `no bot token is set for the workspace ${place.team} of the tenant ${terms.context.tenant}; install the app there and set its token`,
       });
     }
-    const view = this.#view(unsealed.sealed, record, place);
-    await this.#publish({ id, record, view, card: drawCard(view), place, workspace });
+    const view = this.#view(sealed, record, place);
+    const drawing = { claim, sealed, record, view, card: drawCard(view), place, workspace };
+    if (claim.lane === 'thread') return this.#tellThread(drawing);
+    if (record.card === undefined) {
+      if (wanted && !(await this.#mayPost(drawing))) return;
+      const folded = await this.#parts.folding?.takes({ sealed, record, place, workspace });
+      if (folded === true || !wanted) return outbox.skip(claim, record.revision);
+    }
+    await this.#publish(drawing);
   }
 
   #view(sealed: SealedTerms, record: ProposalRecord, place: Place): CardView {
@@ -184,21 +261,20 @@ export class CardPublisher {
   }
 
   async #publish(drawing: Drawing): Promise<void> {
-    const { id, record, place } = drawing;
+    const { record, place } = drawing;
     const known = record.card;
-    const stands = known !== undefined && known.ts !== NO_MESSAGE && known.team === place.team;
-    const posted = stands ? await this.#update(drawing, known) : await this.#post(drawing);
-    if (posted === undefined) return;
-    await this.#parts.outbox.drawn(id, record.revision, posted);
-    if (stands && record.cardRevision !== undefined)
-      await this.#tellThread(drawing, posted, record.cardRevision);
+    // A card in a channel that the policy no longer names cannot be decided on.
+    if (known?.team === place.team && known.channel === place.channel) return this.#update(drawing, known);
+    if (known === undefined || (await this.#mayPost(drawing))) await this.#post(drawing);
   }
 
-  /** Undefined: it is not its turn, or Slack wants us to wait; it has been postponed. */
-  async #post(drawing: Drawing): Promise<CardRef | undefined> {
-    const { id, card, place, workspace } = drawing;
-    const wait = this.#posts.of(`${place.team}/${place.channel}`).take();
-    if (wait > 0) return this.#later(id, wait);
+  async #post(drawing: Drawing): Promise<void> {
+    const { claim, record, view, card, place, workspace } = drawing;
+    const turn = postsIn(place.team, place.channel);
+    const wait = await this.#pace.posts.take(turn);
+    if (wait > 0) return this.#parts.outbox.postpone(claim, wait, { all: true });
+    if (!(await this.#parts.outbox.begin(claim))) return;
+    let posted: CardRef;
     try {
       const answer = await workspace.posting.chat.postMessage({
         channel: place.channel,
@@ -206,86 +282,155 @@ export class CardPublisher {
         blocks: card.blocks,
         unfurl_links: false,
         unfurl_media: false,
-        metadata: { event_type: 'countersign_card', event_payload: { proposal: id } },
+        metadata: { event_type: 'countersign_card', event_payload: { proposal: claim.id } },
       });
-      return { team: place.team, channel: place.channel, ts: Posted.parse(answer).ts };
+      posted = { team: place.team, channel: place.channel, ts: Posted.parse(answer).ts };
     } catch (error) {
-      return this.#refused(drawing, error);
+      return this.#refused(drawing, error, 'post');
     }
+    const shows = untold(view, []).map(({ name }) => name);
+    const { revision } = record;
+    const copy = await this.#parts.outbox.drawn(claim, { revision, card: posted, posted: { shows } });
+    if (copy === undefined) return;
+    const live = copy.ts === posted.ts ? (await this.#parts.store.read(claim.id))?.card : posted;
+    if (live !== undefined) await this.#pointToLive(copy, live);
   }
 
-  async #update(drawing: Drawing, stands: CardRef): Promise<CardRef | undefined> {
-    const { id, card, workspace } = drawing;
-    const wait = this.#updates.of(workspace.team).take();
-    if (wait > 0) return this.#later(id, wait);
+  /** Looked at before each post: what agents want to write must not be shown to another company. */
+  async #mayPost({ claim, record, view, place, workspace }: Drawing): Promise<boolean> {
+    const look = await this.#parts.channels.look(workspace, place.channel, LOOK_GOOD_FOR_MS);
+    if (look.ok) return true;
+    if (look.code === 'cannot_check') {
+      await this.#retry(claim, { all: true, why: 'the channel could not be looked at' });
+    } else {
+      await this.#hopeless(claim, record, view.terms.context.tenant, {
+        code: look.code,
+        message: look.message,
+      });
+    }
+    return false;
+  }
+
+  async #update(drawing: Drawing, stands: CardRef): Promise<void> {
+    const { claim, record, view, card, workspace } = drawing;
+    const wait = await this.#pace.updates.take(updatesIn(workspace.team));
+    if (wait > 0) return this.#parts.outbox.postpone(claim, wait, { all: true });
     try {
       const { text, blocks } = card;
       await workspace.posting.chat.update({ channel: stands.channel, ts: stands.ts, text, blocks });
-      return stands;
     } catch (error) {
+      if (!GONE_MESSAGES.has(slackError(error) ?? '')) return this.#refused(drawing, error, 'update');
       // Somebody deleted the card, or Slack no longer lets it be edited: the newest one is the live one.
-      if (GONE_MESSAGES.has(slackError(error) ?? '')) return this.#post(drawing);
-      return this.#refused(drawing, error);
+      if (await this.#mayPost(drawing)) await this.#post(drawing);
+      return;
     }
+    const lines = untold(view, record.told);
+    const { revision } = record;
+    await this.#parts.outbox.drawn(claim, { revision, card: stands, untold: lines.length > 0 });
   }
 
-  async #refused(drawing: Drawing, error: unknown): Promise<undefined> {
-    const { id, place, workspace, view } = drawing;
+  /** One reply for what happened since the last one. Written down first: it is never said twice. */
+  async #tellThread(drawing: Drawing): Promise<void> {
+    const { claim, record, view, workspace } = drawing;
+    const { outbox } = this.#parts;
+    const { card, told } = record;
+    const lines = untold(view, told);
+    if (lines.length === 0 || card === undefined) return outbox.told(claim);
+    const turn = postsIn(card.team, card.channel);
+    const wait = await this.#pace.posts.take(turn);
+    if (wait > 0) return outbox.postpone(claim, wait, { all: true });
+    if (!(await outbox.begin(claim, [...told, ...lines.map(({ name }) => name)]))) return;
+    try {
+      await workspace.posting.chat.postMessage({
+        channel: card.channel,
+        thread_ts: card.ts,
+        ...messageOf(lines.map(({ line }) => line).join('\n')),
+      });
+    } catch (error) {
+      const pauseMs = rateLimitedForMs(error);
+      if (pauseMs !== undefined) {
+        await this.#pace.posts.pause(turn, pauseMs);
+        return outbox.postpone(claim, pauseMs, { all: true, unsent: true, told });
+      }
+      if (saidUnavailable(error)) {
+        return this.#retry(claim, { all: true, unsent: true, told, why: 'a thread was not told' });
+      }
+      this.#parts.logger.warn({ proposal: record.id, slack: slackError(error) }, 'a thread was not told');
+    }
+    await outbox.told(claim);
+  }
+
+  async #refused(drawing: Drawing, error: unknown, asked: 'post' | 'update'): Promise<void> {
+    const { claim, record, place, workspace, view } = drawing;
     const pauseMs = rateLimitedForMs(error);
     if (pauseMs !== undefined) {
-      this.#posts.of(`${place.team}/${place.channel}`).pause(pauseMs);
-      this.#updates.of(workspace.team).pause(pauseMs);
-      return this.#later(id, pauseMs);
+      await (asked === 'update'
+        ? this.#pace.updates.pause(updatesIn(workspace.team), pauseMs)
+        : this.#pace.posts.pause(postsIn(place.team, place.channel), pauseMs));
+      return this.#parts.outbox.postpone(claim, pauseMs, { all: true, unsent: asked === 'post' });
     }
     const said = slackError(error);
     const problem = said === undefined ? undefined : CHANNEL_PROBLEMS.get(said);
-    if (problem === undefined) throw error;
+    if (problem === undefined) {
+      // Slack said what is wrong with this one card; anything else is wrong with Slack, and what comes after must not
+      // overtake. What Slack says is wrong was not posted.
+      const ofTheCard = said !== undefined && !UNSURE.has(said);
+      const how = { all: !ofTheCard, unsent: asked === 'post' && ofTheCard };
+      return this.#retry(claim, { ...how, why: said ?? errorName(error) });
+    }
     const where = `${place.channel} of ${workspace.name || workspace.team}`;
-    await this.#hopeless(id, view.terms.context.tenant, {
+    await this.#hopeless(claim, record, view.terms.context.tenant, {
       code: problem.code,
       message: `the card could not be posted to ${where} (${said}): ${problem.remedy}`,
     });
-    return undefined;
   }
 
-  async #later(id: ProposalId, ms: number): Promise<undefined> {
-    await this.#parts.outbox.postpone(id, Math.max(50, Math.ceil(ms)));
-    return undefined;
+  /** Best effort: who clicks on the copy again asks for it again. */
+  async #pointToLive(copy: CardRef, live: CardRef): Promise<void> {
+    const workspace = this.#parts.workspaceOf(copy.team);
+    if (workspace === undefined) return;
+    try {
+      await this.#turnCame(() => this.#pace.updates.take(updatesIn(workspace.team)), copy.channel);
+      const { permalink } = Permalink.parse(
+        await workspace.asking.chat.getPermalink({ channel: live.channel, message_ts: live.ts }),
+      );
+      const { text, blocks } = messageOf(
+        `This message is an earlier copy of a card. Decide on <${permalink}|the live card>.`,
+      );
+      await workspace.posting.chat.update({ channel: copy.channel, ts: copy.ts, text, blocks });
+    } catch (error) {
+      this.#parts.logger.warn({ slack: slackError(error) }, 'a copy of a card was not made to point to it');
+    }
   }
 
-  /** One reply for each thing that happened; a reply that fails is not tried again, since the card says it all. */
-  async #tellThread(drawing: Drawing, card: CardRef, drawnRevision: number): Promise<void> {
-    const { record, view, workspace } = drawing;
-    const quorum = ruleOf(view.terms)?.quorum ?? 0;
-    const lines = threadLines(
-      view.state,
-      { drawn: drawnRevision, now: record.revision },
-      { quorum, team: card.team },
-    );
-    if (lines.length === 0) return;
-    // Cards come first: where the channel is at its limit, the thread goes without.
-    if (this.#posts.of(`${card.team}/${card.channel}`).take() > 0) return;
-    const text = lines.join('\n');
-    await workspace.posting.chat
-      .postMessage({
-        channel: card.channel,
-        thread_ts: card.ts,
-        text,
-        blocks: [ourSection(text)],
-        unfurl_links: false,
-        unfurl_media: false,
-      })
-      .catch((error: unknown) => {
-        this.#parts.logger.warn({ proposal: record.id, slack: slackError(error) }, 'a thread was not told');
-      });
+  async #turnCame(take: () => Promise<number>, channel: string): Promise<void> {
+    for (let tries = 0; ; tries += 1) {
+      const wait = await take();
+      if (wait === 0) return;
+      if (tries === ANNOUNCE_TRIES || this.#stopped) {
+        throw new AnnouncementLate(`no turn to write in ${channel}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, Math.min(wait, POLL_MS)));
+    }
   }
 
-  async #hopeless(id: ProposalId, tenant: string, problem: Omit<SlackProblem, 'tenant'>): Promise<void> {
+  /** Nobody can be asked there. The operators are told, and the agent at once, instead of when its time is over. */
+  async #hopeless(
+    claim: CardClaim,
+    record: ProposalRecord,
+    tenant: string,
+    problem: Omit<SlackProblem, 'tenant'>,
+  ): Promise<void> {
     this.#parts.onProblem({ tenant, ...problem });
-    await this.#parts.outbox.abandon(id, problem.message);
+    if (record.state.status === 'pending') {
+      const { code: refusal, message } = problem;
+      await this.#parts.store.refuse(claim.id, { refusal, message, alarm: false, from: 'pending' });
+    }
+    await this.#parts.outbox.abandon(claim, problem.message);
   }
 
-  async #brokenSeal(id: ProposalId): Promise<void> {
+  async #brokenSeal(claim: CardClaim): Promise<void> {
+    const { id } = claim;
     this.#parts.logger.error(
       { proposal: id },
       'a proposal in the store is not sealed by us; it is not shown',
@@ -296,7 +441,7 @@ export class CardPublisher {
       proposal: id,
       detail: { alarm: 'seal_broken', at: 'card' },
     });
-    await this.#parts.outbox.abandon(id, 'the seal is broken');
+    await this.#parts.outbox.abandon(claim, 'the seal is broken');
   }
 
   #forged(id: ProposalId, tenant: string): void {
@@ -314,16 +459,41 @@ export class CardPublisher {
       .catch((error: unknown) => this.#parts.logger.error({ err: error }, 'an alarm could not be audited'));
   }
 
-  async #failed(id: ProposalId, error: unknown): Promise<void> {
-    const failures = (this.#failures.get(id) ?? 0) + 1;
-    this.#failures.set(id, failures);
+  async #failed(claim: CardClaim, error: unknown): Promise<void> {
+    await this.#retry(claim, { all: true, why: errorName(error) });
+  }
+
+  async #retry(
+    claim: CardClaim,
+    { why, ...how }: { all: boolean; unsent?: boolean; told?: readonly string[]; why: string },
+  ): Promise<void> {
+    const failures = (this.#failures.get(claim.id) ?? 0) + 1;
+    this.#failures.set(claim.id, failures);
     const delay = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** (failures - 1));
     this.#parts.logger.warn(
-      { proposal: id, slack: slackError(error), error: errorName(error), retryInMs: delay },
+      { proposal: claim.id, why, retryInMs: delay },
       'a card could not be drawn; it is tried again',
     );
-    await this.#parts.outbox.postpone(id, delay);
+    // One card that never works must not hold up its tenant's others for ever.
+    const all = how.all && failures <= HOLDS_UP_OTHERS;
+    await this.#parts.outbox.postpone(claim, delay, { ...how, all });
   }
+}
+
+const NOTHING: Awaited<ReturnType<CardOutbox['claim']>> = { claims: [], nextInMs: undefined };
+const HOLDS_UP_OTHERS = 5;
+
+/**
+ * What was settled before anybody was shown it needs no card: after an `off` the channel would fill with dead ones.
+ * Except where the call ran, or may have, and did not succeed: people have to see that, whoever approved it.
+ */
+function needsCard({ terms }: SealedTerms, state: ProposalState): boolean {
+  if (state.status === 'unknown' || state.status === 'failed') return true;
+  return terms.basis.kind === 'people' && !TERMINAL_STATUSES.has(state.status);
+}
+
+function messageOf(text: string, blocks: KnownBlock[] = [ourSection(text)]) {
+  return { text, blocks, unfurl_links: false, unfurl_media: false };
 }
 
 export class AnnouncementLate extends Error {
@@ -332,7 +502,8 @@ export class AnnouncementLate extends Error {
 }
 
 interface Drawing {
-  readonly id: ProposalId;
+  readonly claim: CardClaim;
+  readonly sealed: SealedTerms;
   readonly record: ProposalRecord;
   readonly view: CardView;
   readonly card: DrawnCard;
@@ -340,6 +511,22 @@ interface Drawing {
   readonly workspace: WorkspaceClients;
 }
 
+/** Slack's words for a call of which it does not know itself how much of it was carried out. */
+const UNSURE: ReadonlySet<string> = new Set([
+  'internal_error',
+  'fatal_error',
+  'request_timeout',
+  'service_unavailable',
+]);
+
+/** Slack did not even begin. */
+function saidUnavailable(error: unknown): boolean {
+  return slackError(error) === 'service_unavailable' || Unavailable.safeParse(error).success;
+}
+
+const Unavailable = z.looseObject({ statusCode: z.literal(503) });
+
+const Permalink = z.looseObject({ permalink: z.string().regex(/^https?:\/\/[^\s<>|]+$/) });
 const Posted = z.looseObject({ ts: z.string() });
 
 const GONE_MESSAGES: ReadonlySet<string> = new Set([

@@ -1,26 +1,28 @@
 import type { SignedDecision } from '../core/approval/decision.ts';
 import type { ProposalState } from '../core/proposal/proposal.ts';
-import { operatorMention } from './card.ts';
+import { type CardView, operatorMention, ruleOf } from './card.ts';
 import { localTime, mention } from './wording.ts';
 
-/** A proposal's first revision: written, and nobody has decided. Each vote and each transition adds one. */
-const FIRST_REVISION = 1;
+/** Something that happened, by a name that is its own for as long as the proposal lives. */
+export interface ThreadEvent {
+  readonly name: string;
+  readonly line: string;
+}
 
 /**
- * What the thread under a card has yet to be told, when a card that showed `drawn` is drawn anew: one line for each
- * vote and each transition in between. Worked out from the revisions, so that no replica has to remember what another
- * one said. Our words alone; reasons stand on the card.
+ * What the thread under a card has yet to be told, in order: one line for each vote and for the end. `told` holds the
+ * names of what it has been told, so that no replica has to remember what another one said. Our words alone; reasons
+ * stand on the card.
  */
-export function threadLines(
-  state: ProposalState,
-  revisions: { drawn: number; now: number },
-  rule: { quorum: number; team: string },
-): string[] {
-  const votes = state.approvals.flatMap((approval, index) =>
-    revisions.drawn < FIRST_REVISION + index + 1 ? [approvalLine(approval, index + 1, rule)] : [],
-  );
-  const end = revisions.drawn < revisions.now ? endLine(state, rule.team) : undefined;
-  return end === undefined ? votes : [...votes, end];
+export function untold({ terms, state, team }: CardView, told: readonly string[]): ThreadEvent[] {
+  const rule = { quorum: ruleOf(terms)?.quorum ?? 0, team };
+  const events = state.approvals.map((approval, index) => ({
+    name: `approved ${approval.statement.person}`,
+    line: approvalLine(approval, index + 1, rule),
+  }));
+  const end = endLine(state, team);
+  if (end !== undefined) events.push({ name: state.status, line: end });
+  return events.filter(({ name }) => !told.includes(name));
 }
 
 function approvalLine(

@@ -768,56 +768,70 @@ export function proposalStoreContract(make: () => Promise<Stores>): void {
 
   describe('the card outbox', () => {
     const card = { team: 'T0ACME', channel: 'C0ACMEAPP', ts: '1700000000.000100' };
-    const claimOne = async () => (await stores.outbox.claim(10, 60_000))[0];
+    const claimOne = async () => (await stores.outbox.claim(10, 60_000)).claims[0];
+
+    const held = async (leaseMs = 60_000) => {
+      const [claim] = (await stores.outbox.claim(10, leaseMs)).claims;
+      if (claim === undefined) throw new Error('nothing was marked');
+      return claim;
+    };
 
     it('marks a proposal with each change, gives it to one publisher, and forgets it once it is drawn', async () => {
       const { outbox } = stores;
       const sealed = await proposed(stores);
       const { id } = sealed.terms;
       const claims = await Promise.all([outbox.claim(10, 60_000), outbox.claim(10, 60_000)]);
-      expect(claims.flat()).toEqual([id]);
+      const [claim, ...others] = claims.flatMap((answer) => answer.claims);
+      if (claim === undefined) throw new Error('nothing was marked');
+      expect(claim).toMatchObject({ id, lane: 'post', tenant: 'acme' });
+      expect(others).toEqual([]);
       const record = await store.read(id);
-      await outbox.drawn(id, record?.revision ?? 0, card);
+      await outbox.drawn(claim, { revision: record?.revision ?? 0, card, posted: { shows: [] } });
       expect(await claimOne()).toBeUndefined();
       expect(await store.read(id)).toMatchObject({ card, cardRevision: record?.revision });
       await store.decide(signedDecision(sealed, 'deny'));
-      expect(await claimOne()).toBe(id);
+      expect(await claimOne()).toMatchObject({ id, lane: 'update' });
     });
 
     it('keeps the mark where the proposal moved on while its card was drawn', async () => {
       const sealed = await proposed(stores);
       const { id } = sealed.terms;
-      await claimOne();
+      const claim = await held();
       const drawnFrom = (await store.read(id))?.revision ?? 0;
       await store.decide(signedDecision(sealed, 'approve'));
       expect(await claimOne()).toBeUndefined();
-      await stores.outbox.drawn(id, drawnFrom, card);
-      expect(await claimOne()).toBe(id);
+      await stores.outbox.drawn(claim, { revision: drawnFrom, card, posted: { shows: [] } });
+      expect(await claimOne()).toMatchObject({ id, lane: 'update' });
     });
 
     it('gives it to another publisher when the lease of the first is over, and lets no late one overwrite', async () => {
       const sealed = await proposed(stores);
       const { id } = sealed.terms;
-      expect(await stores.outbox.claim(10, 0)).toEqual([id]);
-      expect(await claimOne()).toBe(id);
+      const first = await held(0);
+      const second = await held();
+      expect([first.id, second.id]).toEqual([id, id]);
       await store.decide(signedDecision(sealed, 'approve'));
       const newest = (await store.read(id))?.revision ?? 0;
-      await stores.outbox.drawn(id, newest, card);
-      await stores.outbox.drawn(id, newest - 1, { ...card, ts: '1.1' });
+      await stores.outbox.drawn(second, { revision: newest, card, posted: { shows: [] } });
+      const late = { ...card, ts: '1.1' };
+      // The one that came late has posted as well: its message is the copy.
+      expect(
+        await stores.outbox.drawn(first, { revision: newest - 1, card: late, posted: { shows: [] } }),
+      ).toEqual(late);
       expect(await store.read(id)).toMatchObject({ card, cardRevision: newest });
     });
 
     it('postpones, and abandons with an entry that says why', async () => {
-      const sealed = await proposed(stores);
-      const { id } = sealed.terms;
-      await claimOne();
-      await stores.outbox.postpone(id, 60_000);
+      await proposed(stores);
+      await stores.outbox.postpone(await held(), 60_000);
       expect(await claimOne()).toBeUndefined();
-      await stores.outbox.postpone(id, 0);
-      expect(await claimOne()).toBe(id);
-      await stores.outbox.abandon(id, 'not_in_channel');
-      expect(await stores.outbox.claim(10, 0)).toEqual([]);
-      expect((await auditOf(stores, sealed)).at(-1)).toMatchObject({
+      const other = await proposed(stores);
+      const claim = await held();
+      expect(claim.id).toBe(other.terms.id);
+      await stores.outbox.postpone(claim, 0);
+      await stores.outbox.abandon(await held(), 'not_in_channel');
+      expect(await claimOne()).toBeUndefined();
+      expect((await auditOf(stores, other)).at(-1)).toMatchObject({
         kind: 'card.abandoned',
         detail: { why: 'not_in_channel' },
       });

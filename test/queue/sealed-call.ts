@@ -192,6 +192,8 @@ export function approvedRecord(sealed: SealedTerms, approvals: readonly SignedDe
     revision: 2,
     card: undefined,
     cardRevision: undefined,
+    unseenCards: 0,
+    told: [],
   };
 }
 

@@ -125,9 +125,12 @@ describe('crashes', () => {
     await store.finish(second.admission, { outcome: 'succeeded', result: '1' });
     await between();
     const { revision = 0 } = (await store.read(id)) ?? {};
-    expect(await outbox.claim(10, 60_000)).toEqual([id]);
+    const [claim] = (await outbox.claim(10, 60_000)).claims;
+    if (claim === undefined) throw new Error('nothing was marked');
+    expect(claim).toMatchObject({ id, lane: 'post' });
     await between();
-    await outbox.drawn(id, revision, { team: 'T0ACME', channel: 'C0ACMEAPP', ts: '1.1' });
+    const card = { team: 'T0ACME', channel: 'C0ACMEAPP', ts: '1.1' };
+    await outbox.drawn(claim, { revision, card, posted: { shows: [] } });
     await between();
     expect(await store.read(id)).toMatchObject({ state: { status: 'succeeded' }, cardRevision: revision });
     return (await auditOf(stores, sealed)).map((entry) => entry.kind);
@@ -361,6 +364,8 @@ describe('with Redis gone', () => {
       executor: 'e',
       admittedAt: 1,
     });
+    const claim = { id, lane: 'post', tenant: 'acme', lease: '1' } as const;
+    const card = { team: 'T', channel: 'C', ts: '1' };
     const asker = { agent: AgentId.parse('support-bot'), principal: context.principal };
     return [
       ['create', () => store.create(sealed, ROOMY)],
@@ -378,9 +383,16 @@ describe('with Redis gone', () => {
       ['pending', () => store.pending({ limit: 1 })],
       ['now', () => store.now()],
       ['claim', () => outbox.claim(1, 1)],
-      ['drawn', () => outbox.drawn(id, 1, { team: 'T', channel: 'C', ts: '1' })],
-      ['postpone', () => outbox.postpone(id, 1)],
-      ['abandon', () => outbox.abandon(id, 'x')],
+      ['begin', () => outbox.begin(claim)],
+      ['drawn', () => outbox.drawn(claim, { revision: 1, card })],
+      ['skip', () => outbox.skip(claim, 1)],
+      ['told', () => outbox.told(claim)],
+      ['postpone', () => outbox.postpone(claim, 1)],
+      ['abandon', () => outbox.abandon(claim, 'x')],
+      ['seen', () => outbox.seen(id, card)],
+      ['repair', () => outbox.repair()],
+      ['turn', () => outbox.turn('x', { burst: 1, everyMs: 1 })],
+      ['pause', () => outbox.pause('x', { burst: 1, everyMs: 1 }, 1)],
       ['onMarked', () => outbox.onMarked(() => {})],
       ['switch.read', () => writeSwitch.read(context, 'ticket.close')],
       ['switch.status', () => writeSwitch.status()],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { digestOf } from '../../src/core/tool/digest.ts';
 import { findChannel, findWorkspace } from '../../src/sandbox/slack/slack-world.ts';
 import { redisForTests } from '../redis-for-tests.ts';
@@ -10,6 +10,9 @@ const redis = redisForTests();
 
 describe('the publisher', () => {
   const t = surfaceForTests('socket', redis);
+  const posts = () => t.slack.traffic.calls('chat.postMessage');
+  // That writes are on is told in both channels; faults are for what comes after.
+  beforeEach(() => expect.poll(() => posts().length, { timeout: 5_000 }).toBe(2));
   const cardsOf = async (id: string) =>
     (await t.person('U0CHEN').messages(CHANNEL)).filter(
       ({ blocks, threadTs }) => threadTs === undefined && JSON.stringify(blocks).includes(id),
@@ -37,24 +40,70 @@ describe('the publisher', () => {
     const sealed = await t.propose();
     await t.cardSaying(sealed.terms.id, 'Approval needed');
     expect(await cardsOf(sealed.terms.id)).toHaveLength(1);
-    expect(t.slack.traffic.calls('chat.postMessage')).toHaveLength(2);
+    expect(posts()).toHaveLength(4);
     // It was the outbox that tried again: the SDK gave up at once.
     expect(t.logged.join('')).toContain('a card could not be drawn; it is tried again');
   });
 
-  it('a reply that is lost leaves a second card, on which no click counts', async () => {
-    t.slack.faults.loseReply('chat.postMessage');
-    const sealed = await t.propose();
-    const orphan = await t.cardSaying(sealed.terms.id, 'Approval needed');
-    await expect.poll(() => cardsOf(sealed.terms.id), { timeout: 5_000 }).toHaveLength(2);
-    await expect.poll(async () => (await t.store.read(sealed.terms.id))?.card).toBeDefined();
-    await t.person('U0ANA').click(orphan, 'cs_approve');
-    await t.told('U0ANA', 'not the live card');
-    expect(await t.status(sealed.terms.id)).toBe('pending');
-    const live = (await cardsOf(sealed.terms.id)).find(({ ts }) => ts !== orphan.ts);
-    if (live === undefined) throw new Error('no live card');
-    await t.person('U0ANA').click(live, 'cs_approve');
-    await expect.poll(() => t.status(sealed.terms.id)).toBe('approved');
+  describe('where a reply is lost', () => {
+    const twoCards = async () => {
+      t.slack.faults.loseReply('chat.postMessage');
+      const sealed = await t.propose();
+      const copy = await t.cardSaying(sealed.terms.id, 'Approval needed');
+      await expect.poll(() => cardsOf(sealed.terms.id), { timeout: 5_000 }).toHaveLength(2);
+      await expect.poll(async () => (await t.store.read(sealed.terms.id))?.card).toBeDefined();
+      const live = (await cardsOf(sealed.terms.id)).find(({ ts }) => ts !== copy.ts);
+      if (live === undefined) throw new Error('no live card');
+      expect((await t.store.read(sealed.terms.id))?.card?.ts).toBe(live.ts);
+      return { sealed, copy, live };
+    };
+
+    it('[decision:one-winner] a click on the copy counts, and the copy then points to the live card', async () => {
+      const { sealed, copy, live } = await twoCards();
+      await t.person('U0ANA').click(copy, 'cs_approve');
+      await expect.poll(() => t.status(sealed.terms.id)).toBe('approved');
+      await expect
+        .poll(async () => (await cardsOf(sealed.terms.id)).map(({ ts }) => ts), { timeout: 5_000 })
+        .toEqual([live.ts]);
+      const pointing = (await t.person('U0CHEN').messages(CHANNEL)).find(({ ts }) => ts === copy.ts);
+      expect(seenIn(pointing?.blocks)).toMatch(/earlier copy.*live card/);
+      expect(JSON.stringify(pointing?.blocks)).toContain(`p${live.ts.replace('.', '')}`);
+      expect(JSON.stringify(pointing?.blocks)).not.toContain('cs_approve');
+      expect((await cardsOf(sealed.terms.id)).map(({ blocks }) => seenIn(blocks)).join()).toContain(
+        'Approved by',
+      );
+    });
+
+    it('the same person on both cards is one vote, and a settled proposal is settled on both', async () => {
+      const { sealed, copy, live } = await twoCards();
+      await t.person('U0ANA').click(live, 'cs_approve');
+      await expect.poll(() => t.status(sealed.terms.id)).toBe('approved');
+      await t.person('U0ANA').click(copy, 'cs_approve');
+      await t.told('U0ANA', 'recorded already');
+      expect(await t.entries('decision.approve')).toHaveLength(1);
+    });
+
+    it('[decision:identity-from-the-signed-body] a click on a copy that shows something else, or stands elsewhere, does not count', async () => {
+      const { sealed, copy } = await twoCards();
+      await t
+        .person('U0CHEN')
+        .click(copy, 'cs_approve')
+        .catch(() => undefined);
+      await t.resend((payload) => {
+        const [action] = payload.actions;
+        payload.user.id = 'U0ANA';
+        if (action) action.value = `${sealed.terms.id} ${'0'.repeat(64)}`;
+      });
+      await t.resend((payload) => {
+        payload.user.id = 'U0ANA';
+        payload.channel.id = 'C0ELSEWHERE';
+        payload.container.channel_id = 'C0ELSEWHERE';
+      });
+      await expect
+        .poll(async () => (await t.refusals()).filter((word) => word === 'not_this_card'))
+        .toHaveLength(2);
+      expect(await t.status(sealed.terms.id)).toBe('pending');
+    });
   });
 
   it('a lost update is made good, and nothing is posted twice', async () => {
@@ -146,7 +195,12 @@ describe('the publisher', () => {
     expect(t.surface.problems()).toMatchObject([{ tenant: 'acme', code }]);
     expect(t.surface.problems()[0]?.message).toMatch(remedy);
     expect(t.logged.join('')).toMatch(remedy);
-    expect(await t.status(sealed.terms.id)).toBe('pending');
+    expect(await t.entries('alarm.raised')).toMatchObject([{ tenant: 'acme', detail: { alarm: code } }]);
+    const record = await t.store.read(sealed.terms.id);
+    expect(record?.state).toMatchObject({
+      status: 'halted',
+      cause: { kind: 'refused', refusal: code, message: expect.stringMatching(remedy) },
+    });
   });
 
   it('posts a card anew where somebody deleted it', async () => {

@@ -2,7 +2,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { Dispatch } from '../execution/dispatch.ts';
 import { type PersonId, personOf, slackIdsOf, type TenantId } from '../identity/ids.ts';
 import type { ApprovalRule } from '../policy/verdict.ts';
-import type { CardRef, ProposalRecord } from '../proposal/proposal.ts';
+import type { ProposalRecord } from '../proposal/proposal.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
 import { type ProposalStore, StoreUnavailable } from '../proposal/proposal-store.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
@@ -194,7 +194,7 @@ export class DecisionDesk {
     if (place === undefined) return no('other_workspace');
     const team = teamOf(click, place.team);
     if (team === undefined) return no('other_workspace');
-    if (click.card !== undefined && !isTheCard(click.card, record.card, place)) return no('not_this_card');
+    if (click.card !== undefined && !isItsCard(click.card, record, place)) return no('not_this_card');
 
     const person = personOf(team, click.user.id);
     const exclusion = exclusionOf(person, rule, terms.context.principal);
@@ -273,18 +273,19 @@ function teamOf(click: Click, tenantTeam: string): string | undefined {
   return own(tenantTeam) && own(click.user.team) ? tenantTeam : undefined;
 }
 
-function isTheCard(
+/**
+ * The card that is recorded; or a copy of it, where a post was begun and it is not known what came of it. A copy is as
+ * good as the card: it is in the tenant's channel, Slack has signed that it is our app's, and that it shows what the
+ * proposal's card shows is compared below.
+ */
+function isItsCard(
   clicked: { channel: string; ts: string },
-  stored: CardRef | undefined,
+  { card, unseenCards }: ProposalRecord,
   place: { team: string; channel: string },
 ): boolean {
-  return (
-    stored !== undefined &&
-    stored.team === place.team &&
-    stored.channel === place.channel &&
-    clicked.channel === stored.channel &&
-    clicked.ts === stored.ts
-  );
+  if (clicked.channel !== place.channel) return false;
+  if (card?.team === place.team && card.channel === place.channel && card.ts === clicked.ts) return true;
+  return unseenCards > 0;
 }
 
 /**

@@ -109,8 +109,14 @@ export interface ProposalStore {
   finish(admission: Admission, outcome: Outcome): Promise<Settled>;
   /** executing → unknown, where the lease has lapsed: the executor died, or cannot say. */
   declareUnknown(id: ProposalId, why: string): Promise<Settled>;
-  /** approved → halted: the executor's own judgement refuses. `alarm` where the record itself is not genuine. */
-  refuse(id: ProposalId, refusal: { refusal: string; message: string; alarm: boolean }): Promise<Settled>;
+  /**
+   * approved → halted: the executor's own judgement refuses. `alarm` where the record itself is not genuine. With
+   * `from: 'pending'`, pending → halted: nobody could be asked.
+   */
+  refuse(
+    id: ProposalId,
+    refusal: { refusal: string; message: string; alarm: boolean; from?: 'pending' },
+  ): Promise<Settled>;
 
   /** Ids that need a hand: approved and not started, past a deadline, or executing past a lease. Oldest first. */
   due(limit: number): Promise<{ ready: ProposalId[]; expired: ProposalId[]; lapsed: ProposalId[] }>;
@@ -120,19 +126,84 @@ export interface ProposalStore {
   now(): Promise<number>;
 }
 
+/** What there is to do: a proposal's first card, a card that is behind, a thread that was not told everything. */
+export type CardLane = 'post' | 'update' | 'thread';
+
+/** One card, held by one publisher for a while. */
+export interface CardClaim {
+  readonly id: ProposalId;
+  readonly lane: CardLane;
+  /** Whose queue it stands in, as the store says: for handing it back, and nothing else. */
+  readonly tenant: string;
+  readonly lease: string;
+}
+
+/** `burst` at once, then one every `everyMs`. Whole numbers. */
+export interface Rate {
+  readonly burst: number;
+  readonly everyMs: number;
+}
+
 /**
- * Which cards are behind their proposals. Every transition marks its proposal in the same atomic step, so a crash
- * between the decision and the card loses nothing.
+ * Which cards are behind their proposals, in a queue a tenant. Every transition marks its proposal in the same atomic
+ * step, so a crash between the decision and the card loses nothing; and a mark keeps its place until its card is drawn,
+ * so that first cards leave in the order in which the proposals were made, one at a time a tenant. Whoever lost a lease
+ * to somebody else changes nothing by handing it back.
  */
 export interface CardOutbox {
-  /** Takes up to `limit` marked proposals for `leaseMs`; nobody else is given them meanwhile. */
-  claim(limit: number, leaseMs: number): Promise<ProposalId[]>;
-  /** The card shows `revision`. Removes the mark unless the proposal has moved on; remembers where the card stands. */
-  drawn(id: ProposalId, revision: number, card: CardRef): Promise<void>;
-  /** Try again in `delayMs`. */
-  postpone(id: ProposalId, delayMs: number): Promise<void>;
+  /**
+   * Takes up to `limit` cards for `leaseMs`, tenants in turn; nobody else is given them meanwhile. `nextInMs`: when
+   * to ask again, where nothing is marked before; undefined: nothing waits.
+   */
+  claim(
+    limit: number,
+    leaseMs: number,
+  ): Promise<{ readonly claims: readonly CardClaim[]; readonly nextInMs: number | undefined }>;
+  /**
+   * Right before Slack is asked to post: from now on a message may be there. With `telling`, what the thread will have
+   * been told. False: somebody else holds it now.
+   */
+  begin(claim: CardClaim, telling?: readonly string[]): Promise<boolean>;
+  /**
+   * The card at `card` shows `revision`. Removes the mark unless the proposal has moved on. `posted`: it is a new
+   * message, whose reader knows `shows`. `untold`: its thread has to be told something. Answers with the card that is a
+   * copy from now on, where there is one.
+   */
+  drawn(
+    claim: CardClaim,
+    drawn: {
+      revision: number;
+      card: CardRef;
+      posted?: { readonly shows: readonly string[] } | undefined;
+      untold?: boolean;
+    },
+  ): Promise<CardRef | undefined>;
+  /** As it stands at `revision`, nobody needs a card of it. */
+  skip(claim: CardClaim, revision: number): Promise<void>;
+  /** The thread knows everything. */
+  told(claim: CardClaim): Promise<void>;
+  /**
+   * Try again in `delayMs`, at the same place in the queue. `all`: the tenant's queue waits with it. `unsent`: what was
+   * begun was certainly not carried out, and the thread had been told `told` before.
+   */
+  postpone(
+    claim: CardClaim,
+    delayMs: number,
+    how?: { all?: boolean; unsent?: boolean; told?: readonly string[] },
+  ): Promise<void>;
   /** It can never be drawn (no channel, bot not invited, …): remove the mark, audit why. */
-  abandon(id: ProposalId, why: string): Promise<void>;
+  abandon(claim: CardClaim, why: string): Promise<void>;
+  /**
+   * Somebody clicked on a message of ours at `card`. `live`: it is the card, from now on where there was none. `copy`: of
+   * a post that was not recorded, and another card is the live one. `unknown`: no post of ours can be there.
+   */
+  seen(id: ProposalId, card: CardRef): Promise<'live' | 'copy' | 'unknown'>;
+  /** Marks every proposal without a card and every card that is behind, also where all marks were lost. */
+  repair(): Promise<void>;
+  /** Takes a turn of the pace called `name`, whoever else takes them: 0, or the ms to wait. */
+  turn(name: string, rate: Rate): Promise<number>;
+  /** Slack said to wait: nobody gets a turn for so long. */
+  pause(name: string, rate: Rate, ms: number): Promise<void>;
   /** Calls back when something was marked; the returned function stops it. May miss: poll as well. */
   onMarked(callback: () => void): Promise<() => Promise<void>>;
 }

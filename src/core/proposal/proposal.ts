@@ -86,4 +86,8 @@ export interface ProposalRecord {
   readonly card: CardRef | undefined;
   /** The revision that the card shows; undefined where there is no card yet. */
   readonly cardRevision: number | undefined;
+  /** Posts that were begun and neither recorded nor refused: as many more cards of it may stand in the channel. */
+  readonly unseenCards: number;
+  /** What the thread under the card has been told, by the names that slack/thread-log.ts gives. */
+  readonly told: readonly string[];
 }

@@ -10,6 +10,8 @@ local ask = cjson.decode(ARGV[1])
 -- The one clock for deadlines, in milliseconds.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- Two scripts never begin in the same microsecond: the order of marks is the order of what happened.
+local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 local RETENTION_MS = 168 * 60 * 60 * 1000
 local TERMINAL = {
@@ -78,8 +80,15 @@ local function indexes(status, p)
   return keys
 end
 
+-- The marks of a tenant's cards, each under when it was first set: proposals without a card, cards that are behind
+-- their proposals, and threads that were not told everything. CARDS says when which of them is to be looked at.
+local LANES = { 'post', 'update', 'thread' }
+
+local function lane_key(lane, tenant) return PREFIX .. 'cards:' .. lane .. ':' .. (tenant or '-') end
+
 local function damage_around(p)
   local expected = {}
+  for _, lane in ipairs(LANES) do expected[lane_key(lane, p.tenant)] = 'zset' end
   for status in pairs(INDEX) do
     for _, key in ipairs(indexes(status, p)) do expected[key] = 'zset' end
   end
@@ -95,9 +104,20 @@ local function unindex_but(p, id)
   end
 end
 
+local function wake_lane(lane, tenant)
+  redis.call('ZADD', CARDS, 'LT', now, lane .. ':' .. (tenant or '-'))
+end
+
+-- What is marked already keeps its place, also while a publisher holds it: what that one draws is compared with the
+-- revision when it is handed back.
+local function mark_lane(lane, tenant, id, order)
+  redis.call('ZADD', lane_key(lane, tenant), 'NX', order or micros, id)
+  wake_lane(lane, tenant)
+end
+
 local function mark_card(id)
-  -- While a publisher holds it, it stays held: what it draws is compared with the revision when it hands it back.
-  if not redis.call('ZSCORE', LEASES, id) then redis.call('ZADD', CARDS, 'LT', now, id) end
+  local at = redis.call('HMGET', proposal_key(id), 'tenant', 'card')
+  mark_lane(at[2] and 'update' or 'post', at[1] or '-', id)
   redis.call('PUBLISH', PREFIX .. 'cards:news', id)
 end
 
