@@ -16,7 +16,7 @@ import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/sea
 import { type CardView, type DrawnCard, drawCard } from './card.ts';
 import type { Channels, SlackProblem } from './channels.ts';
 import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
-import { type CardPace, Pace, postsIn, SLACK_PACE, updatesIn } from './pace.ts';
+import { type CardPace, postsIn, SharedPace, SLACK_PACE, updatesIn } from './pace.ts';
 import { untold } from './thread-log.ts';
 import { type KnownBlock, ourSection } from './wording.ts';
 
@@ -79,7 +79,7 @@ const ANNOUNCE_TRIES = 60;
  */
 export class CardPublisher {
   readonly #parts: CardPublisherParts;
-  readonly #pace: Pace;
+  readonly #pace: SharedPace;
   readonly #leaseMs: number;
   readonly #failures = new Map<ProposalId, number>();
   readonly #drawing = new Set<Promise<void>>();
@@ -91,7 +91,7 @@ export class CardPublisher {
 
   constructor(parts: CardPublisherParts) {
     this.#parts = parts;
-    this.#pace = new Pace(parts.outbox, parts.pace ?? SLACK_PACE);
+    this.#pace = new SharedPace(parts.outbox, parts.pace ?? SLACK_PACE);
     this.#leaseMs = (parts.pace ?? SLACK_PACE).leaseMs;
   }
 
