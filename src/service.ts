@@ -9,10 +9,11 @@ import { credentialProviderOf } from './queue/credentials-of-config.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
 import { ExecutionWorker } from './queue/execution-worker.ts';
 import { Sweeper } from './queue/sweeper.ts';
+import { ArmingRequestsRedis } from './redis/arming-requests-redis.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
 import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
-import { ArmingRequestsRedis } from './redis/arming-requests-redis.ts';
+import { FoldingRedis } from './redis/folding-redis.ts';
 import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
 import { SwitchNoticesRedis } from './redis/switch-notices-redis.ts';
@@ -63,6 +64,7 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
         subscriber: connections.subscriber,
         shards: config.shards,
       }),
+      folding: new FoldingRedis({ redis: connections.redis, shards: config.shards }),
       switch: writeSwitch,
       switchNotices: new SwitchNoticesRedis({ redis: connections.redis, shards: config.shards }),
       arming: new ArmingRequestsRedis({ redis: connections.redis }),

@@ -3,6 +3,7 @@ import { helpDeskSeed } from '../sandbox/help-desk/help-desk-seed.ts';
 import type { SeenMessage } from '../sandbox/slack/person-interface.ts';
 import { SlackPerson } from '../sandbox/slack/slack-person.ts';
 import { ACTIONS } from '../slack/card.ts';
+import { LIST_ACTIONS } from '../slack/list-actions.ts';
 import { REASON_INPUT } from '../slack/modals.ts';
 import { DEMO_CONTEXT } from './demo-context.ts';
 import type { DemoParts } from './demo-parts.ts';
@@ -85,6 +86,13 @@ async function tellIt(
   const cards = new Map<string, SeenMessage>();
   for (const ticket of duplicates) cards.set(ticket, await cardOf(ana, ticket));
   expect('the cards of the three real duplicates are in #acme-approvals', cards.size === 3);
+  const digest = await ana.waitForMessage(CHANNEL, (message) => holds(message, LIST_ACTIONS.open), CARD_MS);
+  const single = (await ana.messages(CHANNEL)).filter((message) => holds(message, ACTIONS.deny));
+  expect(
+    'the channel is not flooded: a few cards, and one for all the other calls',
+    single.length <= 5,
+    single.length,
+  );
   const card = (ticket: string | undefined) => {
     const found = cards.get(ticket ?? '');
     if (found === undefined) throw new StoryBroken(`no card of ${ticket}`);
@@ -125,7 +133,7 @@ async function tellIt(
   for (const nth of ['one', 'another']) {
     const other = await ben.waitForMessage(
       CHANNEL,
-      (message) => hasButtons(message) && !decided.has(message.ts),
+      (message) => holds(message, ACTIONS.deny) && !decided.has(message.ts),
       CARD_MS,
     );
     decided.add(other.ts);
@@ -144,6 +152,12 @@ async function tellIt(
     (message) => message.ephemeral && /off/i.test(message.text),
   );
   tell(`Chen is answered: ${firstSentence(answered.text)}`);
+  const halted = await ana.waitForMessage(
+    CHANNEL,
+    (message) => message.ts === digest.ts && message.text.startsWith('Halted'),
+    CARD_MS,
+  );
+  expect('the card of all the others says that they are halted', !hasButtons(halted), halted.text);
   const late = await create().catch((error: unknown) => error);
   expect('from the answer on, no write starts', errorCode(late) === 'writes_disabled', late);
   const read = await parts.guard.call({ tool: 'ticket.read', args: { status: 'closed' } }, DEMO_CONTEXT);
@@ -199,6 +213,10 @@ function cardOf(person: SlackPerson, ticket: string): Promise<SeenMessage> {
     (message) => hasButtons(message) && JSON.stringify(message.blocks).includes(`\\"id\\": \\"${ticket}\\"`),
     CARD_MS,
   );
+}
+
+function holds(message: SeenMessage, action: string): boolean {
+  return JSON.stringify(message.blocks).includes(action);
 }
 
 function hasButtons(message: SeenMessage): boolean {

@@ -30,6 +30,11 @@ function script(name: string, flags: Flags = '', shared = prelude): Script {
 /** For a publisher that holds a card by lease. */
 const cardScript = (name: string) => script(name, '', `${prelude}\n${cardLease}`);
 
+/** For what decides where people meet a proposal. */
+function foldScript(name: string, flags: Flags = ''): Script {
+  return script(name, flags, `${prelude}\n${textOf('fold-keys')}`);
+}
+
 const SCRIPTS = {
   create: script('create'),
   approve: script('decide'),
@@ -60,6 +65,10 @@ const SCRIPTS = {
   switchHalt: script('switch-halt', 'allow-oom'),
   switchHalted: script('switch-halted', 'allow-oom'),
   switchRenew: script('switch-renew'),
+  foldPlace: foldScript('fold-place'),
+  foldWaiting: foldScript('fold-waiting', 'no-writes'),
+  digestClaim: foldScript('digest-claim'),
+  digestHandBack: foldScript('digest-hand-back'),
   switchArm: script('switch-arm'),
   switchHeard: script('switch-heard'),
   switchNoticeClaim: script('switch-notice-claim'),

@@ -44,6 +44,8 @@ export interface ActionsParts {
   readonly viewOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => CardView;
   /** Undefined: the record is not sealed by us, or its tenant has no place any more. */
   readonly open: (record: ProposalRecord) => { readonly view: CardView } | undefined;
+  /** Where the tenant decides: for what has no card of its own. */
+  readonly channelOf: (record: ProposalRecord) => string | undefined;
   readonly inFlight: InFlight;
   readonly logger: Logger;
 }
@@ -329,9 +331,9 @@ export class CardActions {
       const parsed = ViewSubmission.or(ViewClick).safeParse(body);
       const memory = parsed.success ? readMemory(parsed.data.view.private_metadata) : undefined;
       const record = memory === undefined ? undefined : await this.#parts.store.read(memory.proposal);
-      if (!parsed.success || record?.card === undefined) return;
+      const channel = record && (record.card?.channel ?? this.#parts.channelOf(record));
+      if (!parsed.success || channel === undefined) return;
       const workspace = this.#parts.workspaceOf(parsed.data.team.id);
-      const { channel } = record.card;
       await workspace?.posting.chat.postEphemeral({ channel, user: parsed.data.user.id, text });
     };
   }
@@ -354,7 +356,7 @@ function subjectOfTerms({ tool, context }: ProposalTerms): ModalSubject {
 }
 
 /** Undefined: it takes longer. The work goes on. */
-async function inTime<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
+export async function inTime<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(() => resolve(undefined), ms);

@@ -8,6 +8,7 @@ import type { Dispatch } from '../core/execution/dispatch.ts';
 import type { TenantId } from '../core/identity/ids.ts';
 import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
+import type { Folding } from '../core/proposal/folding.ts';
 import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
@@ -17,15 +18,18 @@ import type { SwitchNotices } from '../core/switch/switch-notice.ts';
 import type { WriteSwitch } from '../core/switch/write-switch.ts';
 import { CardActions } from './actions.ts';
 import { SlackApprovers } from './approvers.ts';
+import { BatchActions } from './batch-actions.ts';
 import { type CardView, drawCard } from './card.ts';
 import { ChannelWatch } from './channel-watch.ts';
 import { Channels, type SlackProblem } from './channels.ts';
 import { clientOptions, connectWorkspaces, type Workspaces } from './clients.ts';
 import { WritesCommand } from './commands.ts';
+import { DigestPublisher } from './digest-publisher.ts';
 import { payloadIsFor } from './http-guard.ts';
 import { InFlight } from './in-flight.ts';
+import { drawListed } from './listed-call.ts';
 import { NOTICES } from './notices.ts';
-import type { CardPace } from './pace.ts';
+import { type CardPace, SharedPace, SLACK_PACE } from './pace.ts';
 import { CardPublisher } from './publisher.ts';
 import { receiverFor, type SlackTransport } from './receiver.ts';
 import { drawReview } from './review.ts';
@@ -43,15 +47,20 @@ export interface SlackConfig {
   readonly apiUrl?: string | undefined;
 }
 
-/** What the card needs of a tool's definition: which of its arguments are never shown. */
+/** What the card needs of a tool's definition: which arguments are never shown, and whether it can be undone. */
 export interface ShownTools {
-  get(name: string): { readonly redact?: readonly string[] | undefined } | undefined;
+  get(
+    name: string,
+  ):
+    | { readonly redact?: readonly string[] | undefined; readonly irreversible?: boolean | undefined }
+    | undefined;
 }
 
 export interface SlackSurfaceParts {
   readonly config: SlackConfig;
   readonly store: ProposalStore;
   readonly outbox: CardOutbox;
+  readonly folding: Folding;
   readonly switch: WriteSwitch;
   readonly switchNotices: SwitchNotices;
   readonly arming: ArmingRequests;
@@ -101,8 +110,20 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     redact: redactOf(parts.registry, sealed.terms.tool),
   });
 
+  const open = (record: ProposalRecord) => {
+    const unsealed = unseal(parts.keys.proposal, record.termsText, record.seal);
+    if (!unsealed.ok || unsealed.sealed.terms.id !== record.id) return undefined;
+    const place = placeOf(unsealed.sealed.terms.context.tenant);
+    return place && { view: viewOf(unsealed.sealed, record, place.team) };
+  };
+  // A tool that is not known here may do what cannot be undone.
+  const isIrreversible = (tool: string) =>
+    parts.registry.get(tool)?.irreversible ?? parts.registry.get(tool) === undefined;
+
   const publisher = new CardPublisher({
     ...parts,
+    isIrreversible,
+    foldAbove: (tenant) => tenantOf(policy.current, tenant)?.limits.fold_above ?? FOLD_ABOVE,
     proposalKey: parts.keys.proposal,
     approvalKey: publicKeyFor(parts.keys.approval),
     placeOf,
@@ -116,7 +137,8 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     directory,
     placeOf,
     mayDecideIn: (place) => mayDecideIn(place, workspaces, channels),
-    sightsOf: (sealed, record, team) => sightsOf(viewOf(sealed, record, team)),
+    sightsOf: (sealed, record, team) =>
+      sightsOf(viewOf(sealed, record, team), !isIrreversible(sealed.terms.tool)),
     onWakeFailed: (id, error) => {
       logger.warn({ err: error, proposal: id }, 'a settled proposal was not woken; the sweeper will do it');
     },
@@ -132,14 +154,30 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     store: parts.store,
     workspaceOf,
     viewOf,
-    open: (record) => {
-      const unsealed = unseal(parts.keys.proposal, record.termsText, record.seal);
-      if (!unsealed.ok || unsealed.sealed.terms.id !== record.id) return undefined;
-      const place = placeOf(unsealed.sealed.terms.context.tenant);
-      return place && { view: viewOf(unsealed.sealed, record, place.team) };
+    open,
+    channelOf: (record) => {
+      const view = open(record)?.view;
+      return view && placeOf(view.terms.context.tenant)?.channel;
     },
     inFlight,
     logger,
+  });
+  const digests = new DigestPublisher({
+    ...parts,
+    placeOf,
+    workspaceOf,
+    open,
+    pace: new SharedPace(parts.outbox, parts.pace ?? SLACK_PACE),
+  });
+  const batches = new BatchActions({
+    ...parts,
+    desk,
+    approvalKey: parts.keys.approval,
+    placeOf,
+    workspaceOf,
+    open,
+    isIrreversible,
+    inFlight,
   });
   const post: typeof publisher.announce = (...message) => publisher.announce(...message);
   const announcer = new SwitchAnnouncer({
@@ -166,10 +204,12 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
   const { receiver, listen } = receiverFor(config, reach, clock);
   const app = boltApp(receiver, workspaces, config, reach);
   actions.register(app);
+  batches.register(app);
   command.register(app);
   await watch.start();
   const listening = await listen();
   await publisher.start();
+  await digests.start();
   announcer.start();
   const stop = async () => {
     watch.stop();
@@ -178,6 +218,7 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     await inFlight.drain(DRAIN_MS);
     await announcer.stop();
     await publisher.stop();
+    await digests.stop();
   };
   let stopped: Promise<void> | undefined;
   return {
@@ -191,15 +232,23 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
 }
 
 const DRAIN_MS = 5_000;
+/** For a tenant that a reload has just taken away. */
+const FOLD_ABOVE = 5;
 
 function redactOf(registry: ShownTools, tool: string): readonly string[] | undefined {
   const known = registry.get(tool);
   return known === undefined ? undefined : (known.redact ?? []);
 }
 
-function sightsOf(view: CardView): Sights {
+function sightsOf(view: CardView, reversible: boolean): Sights {
   const card = drawCard(view);
-  return { card: card.shown, cardIsWhole: !card.needsReview, review: drawReview(view)?.shown };
+  const { shown, whole } = drawListed(view);
+  return {
+    card: card.shown,
+    cardIsWhole: !card.needsReview,
+    review: drawReview(view)?.shown,
+    listed: { shown, whole, reversible },
+  };
 }
 
 async function mayDecideIn(

@@ -2,12 +2,14 @@ import type { types } from '@slack/bolt';
 import type { SignedDecision } from '../core/approval/decision.ts';
 import type { ApprovalRule } from '../core/policy/verdict.ts';
 import type { ProposalState } from '../core/proposal/proposal.ts';
+import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type Digest, digestOf, shortDigest } from '../core/tool/digest.ts';
 import { parseStrictJson } from '../core/tool/strict-json.ts';
 import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
 import { type ArgumentsReading, cutToBudget, readArguments } from './arguments-text.ts';
 import { CARD_BUDGET, SLACK_LIMITS } from './limits.ts';
+import { LIST_ACTIONS } from './list-actions.ts';
 import {
   asWritten,
   code,
@@ -35,6 +37,15 @@ export interface CardView {
   readonly team: string;
   /** What the tool's definition keeps from view; undefined: no such tool is known here. */
   readonly redact: readonly string[] | undefined;
+  /** Identical calls that wait on this card with it; undefined: it waits alone. */
+  readonly alike?: AlikeCalls | undefined;
+}
+
+export interface AlikeCalls {
+  /** Itself first, then the others, oldest first. */
+  readonly calls: readonly { readonly id: ProposalId; readonly run: string; readonly deadline: number }[];
+  /** They may be approved together: shown whole, by one person, and what they do can be undone. */
+  readonly together: boolean;
 }
 
 export interface DrawnCard {
@@ -224,10 +235,11 @@ function summary({ terms, state }: CardView): string {
   return `${HEADLINES[state.status]}. ${where}.${decide}`;
 }
 
-function stateBlocks({ terms, state, team }: CardView): KnownBlock[] {
+function stateBlocks({ terms, state, team, alike }: CardView): KnownBlock[] {
   const quorum = ruleOf(terms)?.quorum ?? 0;
   const blocks: KnownBlock[] = [];
   if (state.status === 'pending') {
+    if (alike !== undefined) blocks.push(...alikeBlocks(alike));
     if (state.approvals.length > 0) {
       const missing = quorum - state.approvals.length;
       blocks.push(
@@ -241,6 +253,19 @@ function stateBlocks({ terms, state, team }: CardView): KnownBlock[] {
   }
   blocks.push(...outcomeBlocks(state), ...peopleBlocks(state, team));
   return blocks;
+}
+
+function alikeBlocks({ calls, together }: AlikeCalls): KnownBlock[] {
+  const others = calls.length - 1;
+  const lines = calls.map(
+    ({ id, run, deadline }, index) => `${index + 1}. ${id} · run ${run} · decide before ${utc(deadline)}`,
+  );
+  return [
+    ourSection(
+      `*${calls.length} identical calls wait on this card.* “Approve 1 of ${calls.length}” runs the first of them once; ${others === 1 ? 'the other one keeps' : `the other ${others} keep`} waiting.${together ? ` “Approve all ${calls.length}” runs each of those listed here once, so the same thing is done ${calls.length} times.` : ''} Calls that come later are never covered.`,
+    ),
+    ourNote(lines.join('\n')),
+  ];
 }
 
 function stateLine(state: Exclude<ProposalState, { status: 'pending' }>, team: string): string {
@@ -345,7 +370,9 @@ function buttonBlocks(view: CardView, shown: Digest, needsReview: boolean): Know
   if (view.state.status !== 'pending' || rule === undefined) return [];
   const value = buttonValue(view.terms.id, shown);
   const elements: types.Button[] = [];
-  if (!needsReview) elements.push(approveButton(value, rule));
+  const { alike } = view;
+  const first = alike === undefined ? 'Approve' : `Approve 1 of ${alike.calls.length}`;
+  if (!needsReview) elements.push({ ...approveButton(value, rule), text: plain(first) });
   else if (view.redact !== undefined) {
     elements.push({
       type: 'button',
@@ -356,9 +383,27 @@ function buttonBlocks(view: CardView, shown: Digest, needsReview: boolean): Know
       accessibility_label: 'Read the whole call, page by page; approve on the last page',
     });
   }
-  elements.push(denyButton(value, rule));
+  if (alike === undefined) elements.push(denyButton(value, rule));
+  else elements.push(...alikeButtons(alike));
   const actions: types.ActionsBlock = { type: 'actions', block_id: 'cs_decide', elements };
   return [actions];
+}
+
+/** Each leads to a form that shows every one of the calls once more; nothing is decided by the click. */
+function alikeButtons({ calls, together }: AlikeCalls): types.Button[] {
+  const value = calls.map(({ id }) => id).join(' ');
+  const button = (action: string, verb: string, style: 'primary' | 'danger'): types.Button => ({
+    type: 'button',
+    action_id: action,
+    text: plain(`${verb} all ${calls.length}…`),
+    style,
+    value,
+    accessibility_label: `${verb} the ${calls.length} identical calls that are listed on this card`,
+  });
+  return [
+    ...(together ? [button(LIST_ACTIONS.approveAll, 'Approve', 'primary')] : []),
+    button(LIST_ACTIONS.denyAll, 'Deny', 'danger'),
+  ];
 }
 
 function approveButton(value: string, rule: ApprovalRule): types.Button {

@@ -61,5 +61,13 @@ export const CARD_BUDGET = {
   statedReasonLines: 6,
 } as const;
 
+/** One call on a list of ten: what takes more than this is opened, and approved on its own. */
+export const LISTED_CALL = {
+  argumentsBytes: 600,
+  argumentLines: 12,
+  reasonBytes: 300,
+  reasonLines: 3,
+} as const;
+
 /** One page of a review. */
 export const REVIEW_PAGE = { bytes: 7_000, lines: 100 } as const;

@@ -130,7 +130,7 @@ function turning(page: number, last: boolean): KnownBlock[] {
   return elements.length === 0 ? [] : [{ type: 'actions', block_id: 'cs_pages', elements }];
 }
 
-function reasonInput(need: ReasonRule): KnownBlock {
+export function reasonInput(need: ReasonRule): KnownBlock {
   return {
     type: 'input',
     block_id: REASON_INPUT.block,

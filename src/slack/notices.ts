@@ -39,6 +39,8 @@ export const REFUSAL_NOTICES: Readonly<Record<DecisionRefusal, string>> = {
     'Nothing was decided: this proposal is not what was once proposed. Do not try again; tell whoever runs Countersign, an alarm has been raised.',
   not_shown_whole:
     'Nothing was decided: the card does not show this call whole. Press Review, read every page, and approve on the last one.',
+  one_by_one:
+    'Nothing was decided: this call is not approved together with others. Open it from the list, or go to its card, and approve it alone.',
 };
 
 export const NOTICES = {

@@ -4,6 +4,7 @@ import { type ApprovalPublicKey, decisionIsGenuine, type SignedDecision } from '
 import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { TenantId } from '../core/identity/ids.ts';
+import { alikeDigest, type Folding } from '../core/proposal/folding.ts';
 import {
   type CardRef,
   type ProposalRecord,
@@ -13,9 +14,10 @@ import {
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { CardClaim, CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
-import { type CardView, type DrawnCard, drawCard } from './card.ts';
+import { type AlikeCalls, type CardView, type DrawnCard, drawCard, ruleOf } from './card.ts';
 import type { Channels, SlackProblem } from './channels.ts';
 import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
+import { drawListed } from './listed-call.ts';
 import { type CardPace, postsIn, SharedPace, SLACK_PACE, updatesIn } from './pace.ts';
 import { untold } from './thread-log.ts';
 import { type KnownBlock, ourSection } from './wording.ts';
@@ -23,20 +25,6 @@ import { type KnownBlock, ourSection } from './wording.ts';
 export interface Place {
   readonly team: string;
   readonly channel: string;
-}
-
-/** Shows some proposals otherwise than each on a card of its own. */
-export interface Folding {
-  /**
-   * Asked whenever a proposal that has no card of its own has changed, and before its first card; where that one has
-   * to wait, again. True: it is shown elsewhere as it stands in `record`, and gets no card of its own now.
-   */
-  takes(shown: {
-    readonly sealed: SealedTerms;
-    readonly record: ProposalRecord;
-    readonly place: Place;
-    readonly workspace: WorkspaceClients;
-  }): Promise<boolean>;
 }
 
 export interface CardPublisherParts {
@@ -51,7 +39,10 @@ export interface CardPublisherParts {
   readonly channels: Channels;
   /** A channel that cannot be posted to: for the operators. */
   readonly onProblem: (problem: SlackProblem) => void;
-  readonly folding?: Folding | undefined;
+  readonly folding: Folding;
+  /** How many calls that one agent makes of one tool have cards of their own at a time. */
+  readonly foldAbove: (tenant: TenantId) => number;
+  readonly isIrreversible: (tool: string) => boolean;
   /** Slack's, where nothing else is said. */
   readonly pace?: CardPace | undefined;
   readonly logger: Logger;
@@ -221,24 +212,27 @@ export class CardPublisher {
     if (place === undefined) return outbox.abandon(claim, 'the policy no longer has the tenant');
     const wanted = record.card !== undefined || needsCard(sealed, record.state);
     const workspace = this.#parts.workspaceOf(place.team);
-    if (!wanted && (workspace === undefined || this.#parts.folding === undefined)) {
-      return outbox.skip(claim, record.revision);
-    }
+    if (!wanted && workspace === undefined) return outbox.skip(claim, record.revision);
     if (workspace === undefined) {
       return this.#hopeless(claim, record, terms.context.tenant, {
         code: 'workspace_not_installed',
         message: `no bot token is set for the workspace ${place.team} of the tenant ${terms.context.tenant}; install the app there and set its token`,
       });
     }
-    const view = this.#view(sealed, record, place);
-    const drawing = { claim, sealed, record, view, card: drawCard(view), place, workspace };
+    const alone = this.#view(sealed, record, place);
+    const drawing = { claim, sealed, record, view: alone, card: drawCard(alone), place, workspace };
     if (claim.lane === 'thread') return this.#tellThread(drawing);
-    if (record.card === undefined) {
-      if (wanted && !(await this.#mayPost(drawing))) return;
-      const folded = await this.#parts.folding?.takes({ sealed, record, place, workspace });
-      if (folded === true || !wanted) return outbox.skip(claim, record.revision);
+    if (record.card === undefined && wanted && !(await this.#mayPost(drawing))) return;
+    // Asked for each change, because what is settled makes room for others.
+    const placed = await this.#parts.folding.place(terms, this.#parts.foldAbove(terms.context.tenant));
+    if (record.card === undefined && (placed.on !== 'own_card' || !wanted)) {
+      return outbox.skip(claim, record.revision);
     }
-    await this.#publish(drawing);
+    const view = {
+      ...alone,
+      alike: placed.on === 'own_card' ? await this.#alike(alone, placed.alike) : undefined,
+    };
+    await this.#publish({ ...drawing, view, card: drawCard(view) });
   }
 
   #view(sealed: SealedTerms, record: ProposalRecord, place: Place): CardView {
@@ -258,6 +252,32 @@ export class CardPublisher {
       team: place.team,
       redact: this.#parts.redactOf(terms.tool),
     };
+  }
+
+  /** What the store says waits with it is shown only where it is the same call, sealed, and waits. */
+  async #alike(first: CardView, ids: readonly ProposalId[]): Promise<AlikeCalls | undefined> {
+    if (ids.length < 2 || first.state.status !== 'pending') return undefined;
+    const { store, proposalKey, isIrreversible } = this.#parts;
+    const same = alikeDigest(first.terms);
+    const read = await Promise.all(
+      ids.map(async (id) => {
+        const record = await readRecord(store, id);
+        if (record === undefined || record === 'not_ours' || record.state.status !== 'pending') return [];
+        const unsealed = unseal(proposalKey, record.termsText, record.seal);
+        if (!unsealed.ok || unsealed.sealed.terms.id !== id) return [];
+        const { terms } = unsealed.sealed;
+        return alikeDigest(terms) === same ? [{ id, run: terms.context.run, deadline: terms.deadline }] : [];
+      }),
+    );
+    const calls = read.flat();
+    const rule = ruleOf(first.terms);
+    if (calls.length < 2 || calls[0]?.id !== first.terms.id || rule === undefined) return undefined;
+    const together =
+      rule.quorum === 1 &&
+      rule.reason.approve !== 'required' &&
+      !isIrreversible(first.terms.tool) &&
+      drawListed(first).whole;
+    return { calls, together };
   }
 
   async #publish(drawing: Drawing): Promise<void> {
@@ -489,7 +509,9 @@ const HOLDS_UP_OTHERS = 5;
  */
 function needsCard({ terms }: SealedTerms, state: ProposalState): boolean {
   if (state.status === 'unknown' || state.status === 'failed') return true;
-  return terms.basis.kind === 'people' && !TERMINAL_STATUSES.has(state.status);
+  if (terms.basis.kind !== 'people') return false;
+  // Approved from a list, and done before its card was drawn: the channel is shown by whom.
+  return state.status === 'succeeded' || !TERMINAL_STATUSES.has(state.status);
 }
 
 function messageOf(text: string, blocks: KnownBlock[] = [ourSection(text)]) {

@@ -50,6 +50,7 @@ const SCOPE_OF: Readonly<Record<string, readonly string[]>> = {
   'users.info': ['users:read'],
   'usergroups.users.list': ['usergroups:read'],
   'views.open': [],
+  'views.push': [],
   'views.update': [],
 };
 

@@ -13,6 +13,7 @@ import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import { ArmingRequestsRedis } from '../../src/redis/arming-requests-redis.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
+import { FoldingRedis } from '../../src/redis/folding-redis.ts';
 import { HeardCommandsRedis } from '../../src/redis/heard-commands-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { SwitchNoticesRedis } from '../../src/redis/switch-notices-redis.ts';
@@ -49,7 +50,7 @@ approvals:
   required_for: [ticket.close]
   defaults: { approvers: ["usergroup:S0SUPPORT", "user:U0LEAD"] }
 tenants:
-  acme: { slack: { team: T0ACME, channel: ${CHANNEL} }, environments: [production, staging] }
+  acme: { slack: { team: T0ACME, channel: ${CHANNEL} }, environments: [production, staging], limits: { fold_above: 50 } }
   globex: { slack: { team: T0GLOBEX, channel: ${GLOBEX_CHANNEL} }, environments: [production] }
 switch:
   operators: ["usergroup:S0ONCALL"]
@@ -147,6 +148,7 @@ async function make(
     },
     store,
     outbox: new CardOutboxRedis({ redis: client, subscriber: redis.connect(), shards }),
+    folding: new FoldingRedis({ redis: client, shards }),
     switch: writeSwitch,
     switchNotices: new SwitchNoticesRedis({ redis: client, shards }),
     arming: new ArmingRequestsRedis({ redis: client }),

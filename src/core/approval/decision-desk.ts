@@ -15,6 +15,7 @@ import {
   signDecision,
 } from './decision.ts';
 import type { DecisionRefusal } from './refusal.ts';
+import { listDigest } from './shown-list.ts';
 
 /** One click, as the channel that people decide in has verified it. Nothing in it but the identity gives any right. */
 export interface Click {
@@ -27,7 +28,12 @@ export interface Click {
   /** The message that was clicked in; undefined where a form was handed in, whose card was compared when it opened. */
   readonly card: { readonly channel: string; readonly ts: string } | undefined;
   /** What they had before them when they clicked. */
-  readonly sight: { readonly on: 'card' | 'review'; readonly shown: string };
+  readonly sight: {
+    readonly on: 'card' | 'review' | 'list';
+    readonly shown: string;
+    /** Of a list: the digest of each call that was shown on it, in its order. */
+    readonly items?: readonly string[];
+  };
   readonly reason?: string | undefined;
 }
 
@@ -38,6 +44,8 @@ export interface Sights {
   readonly cardIsWhole: boolean;
   /** Undefined: the call cannot be shown whole anywhere, and so not approved. */
   readonly review: Digest | undefined;
+  /** As one of several on a list; left out, it is on none. */
+  readonly listed?: { readonly shown: Digest; readonly whole: boolean; readonly reversible: boolean };
 }
 
 export interface DecisionDeskParts {
@@ -207,6 +215,12 @@ export class DecisionDesk {
     if (mayDecide !== 'yes') return no(mayDecide);
 
     if (record.state.status !== 'pending') return no('already_settled');
+    if (click.sight.on === 'list') {
+      const refusal = listRefusal(click, rule, this.#parts.sightsOf(sealed, record, team).listed);
+      return refusal === undefined
+        ? { ok: true, sealed, record, rule, person, as: entitlement.as }
+        : no(refusal);
+    }
     const sights = this.#parts.sightsOf(sealed, record, team);
     const seen = click.sight.on === 'card' ? sights.card : sights.review;
     // Drawn by another version, or for another proposal: what they saw is not what would be signed for.
@@ -242,6 +256,24 @@ export class DecisionDesk {
 }
 
 /**
+ * Together with others only what was shown whole among them, and what one click may let run: an irreversible call, one
+ * that several people decide or one that needs a reason of its own is approved alone.
+ */
+function listRefusal(
+  { decision, sight: { shown, items = [] } }: Click,
+  rule: ApprovalRule,
+  listed: Sights['listed'],
+): DecisionRefusal | undefined {
+  if (listed === undefined || !items.includes(listed.shown) || listDigest(items) !== shown)
+    return 'not_this_card';
+  if (decision === 'deny') return undefined;
+  if (!listed.whole) return 'not_shown_whole';
+  return listed.reversible && rule.quorum === 1 && rule.reason.approve !== 'required'
+    ? undefined
+    : 'one_by_one';
+}
+
+/**
  * A record that the store cannot make sense of was written by somebody else: as with a broken seal, nothing in it counts.
  * @throws StoreUnavailable
  */
@@ -267,7 +299,7 @@ function tenantOfRecord(key: ProposalKey, record: ProposalRecord): string | unde
  * The tenant's team, if the click came through it and from one of its own people. On Enterprise Grid Slack may name
  * the organisation (`E…`) in place of the workspace; both stand for the same people, who count under the tenant's team.
  */
-function teamOf(click: Click, tenantTeam: string): string | undefined {
+export function teamOf(click: Pick<Click, 'user' | 'workspace'>, tenantTeam: string): string | undefined {
   const { team, enterprise } = click.workspace;
   const own = (id: string) => id === team || (enterprise !== undefined && id === enterprise);
   return own(tenantTeam) && own(click.user.team) ? tenantTeam : undefined;

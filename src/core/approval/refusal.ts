@@ -22,5 +22,6 @@ export const DECISION_REFUSALS = [
   'reason_missing',
   'seal_broken',
   'not_shown_whole',
+  'one_by_one',
 ] as const;
 export type DecisionRefusal = (typeof DECISION_REFUSALS)[number];

@@ -204,7 +204,9 @@ export function homeOpenedPayload(state: SlackState, { workspace, user }: Actor)
 export function removalPayload(
   state: SlackState,
   workspace: Workspace,
-  event: { type: 'app_uninstalled' } | { type: 'tokens_revoked'; tokens: { oauth: readonly string[]; bot: readonly string[] } },
+  event:
+    | { type: 'app_uninstalled' }
+    | { type: 'tokens_revoked'; tokens: { oauth: readonly string[]; bot: readonly string[] } },
 ): Payload {
   return {
     token: VERIFICATION_TOKEN,
