@@ -16,6 +16,7 @@ import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './r
 import { FoldingRedis } from './redis/folding-redis.ts';
 import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
+import { RecentDecisionsRedis } from './redis/recent-decisions-redis.ts';
 import { SwitchNoticesRedis } from './redis/switch-notices-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { startSlackSurface } from './slack/app.ts';
@@ -66,6 +67,7 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
       }),
       folding: new FoldingRedis({ redis: connections.redis, shards: config.shards }),
       switch: writeSwitch,
+      recentDecisions: new RecentDecisionsRedis({ redis: connections.redis, shards: config.shards }),
       switchNotices: new SwitchNoticesRedis({ redis: connections.redis, shards: config.shards }),
       arming: new ArmingRequestsRedis({ redis: connections.redis }),
       heard: new HeardCommandsRedis({ redis: connections.redis }),

@@ -17,7 +17,7 @@ import type { ProposalStore } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { parseTerms, type SealedTerms } from '../core/proposal/seal.ts';
 import { Digest } from '../core/tool/digest.ts';
-import { actorOf, CardClick, ViewClick, ViewSubmission } from './bodies.ts';
+import { actorOf, DecidingClick, HomeClick, placeOfClick, ViewClick, ViewSubmission } from './bodies.ts';
 import { ACTIONS, type CardView, ruleOf } from './card.ts';
 import { slackError, type WorkspaceClients } from './clients.ts';
 import type { InFlight } from './in-flight.ts';
@@ -46,6 +46,11 @@ export interface ActionsParts {
   readonly open: (record: ProposalRecord) => { readonly view: CardView } | undefined;
   /** Where the tenant decides: for what has no card of its own. */
   readonly channelOf: (record: ProposalRecord) => string | undefined;
+  /** In the tab of whoever clicked there. */
+  readonly tellAtHome: (
+    viewer: { user: string; team: string; enterprise: string | undefined; metadata: string },
+    text: string,
+  ) => Promise<void>;
   readonly inFlight: InFlight;
   readonly logger: Logger;
 }
@@ -79,10 +84,12 @@ export class CardActions {
       [ACTIONS.review, this.#reviewClicked],
     ] as const) {
       app.action(action, ({ body, ack, respond }) => {
+        const home = HomeClick.safeParse(body);
         const tell = async (text: string) => {
-          await respond({ text, response_type: 'ephemeral', replace_original: false });
+          if (home.success) await this.#tellAtHome(home.data, text);
+          else await respond({ text, response_type: 'ephemeral', replace_original: false });
         };
-        return inFlight.track(this.#answered({ body, ack: () => ack(), tell }, CardClick, handle));
+        return inFlight.track(this.#answered({ body, ack: () => ack(), tell }, DecidingClick, handle));
       });
     }
     for (const action of [ACTIONS.reviewNext, ACTIONS.reviewBack]) {
@@ -102,6 +109,15 @@ export class CardActions {
         return inFlight.track(this.#answered(heard, ViewSubmission, this.#submitted, { ackFirst: false }));
       });
     }
+  }
+
+  /** A Home tab has no response_url: the answer stands in the tab. */
+  #tellAtHome(body: HomeClick, text: string): Promise<void> {
+    const { user, workspace } = actorOf(body);
+    return this.#parts.tellAtHome(
+      { user: user.id, ...workspace, metadata: body.view.private_metadata },
+      text,
+    );
   }
 
   /** Acknowledges, reads the body, and sees to it that whatever happens the person is told. */
@@ -145,7 +161,7 @@ export class CardActions {
 
   /* ---- on the card ---- */
 
-  async #approveClicked(body: CardClick, heard: Heard): Promise<void> {
+  async #approveClicked(body: DecidingClick, heard: Heard): Promise<void> {
     const made = await this.#cardClick(body, 'approve');
     if (made === undefined) return this.#tell(heard, REFUSAL_NOTICES.not_found);
     if (made.need !== 'required') {
@@ -156,7 +172,7 @@ export class CardActions {
     );
   }
 
-  async #denyClicked(body: CardClick, heard: Heard): Promise<void> {
+  async #denyClicked(body: DecidingClick, heard: Heard): Promise<void> {
     const made = await this.#cardClick(body, 'deny');
     if (made === undefined) return this.#tell(heard, REFUSAL_NOTICES.not_found);
     if (made.need === 'none') {
@@ -167,7 +183,7 @@ export class CardActions {
     );
   }
 
-  async #reviewClicked(body: CardClick, heard: Heard): Promise<void> {
+  async #reviewClicked(body: DecidingClick, heard: Heard): Promise<void> {
     // To read needs no more than a denial does; what an approval needs is judged when the review is handed in.
     const made = await this.#cardClick(body, 'deny');
     if (made === undefined) return this.#tell(heard, REFUSAL_NOTICES.not_found);
@@ -180,7 +196,7 @@ export class CardActions {
   }
 
   async #openForm(
-    body: CardClick,
+    body: DecidingClick,
     heard: Heard,
     click: Click,
     draw: (looked: Admissible, memory: ModalMemory) => types.ModalView | undefined,
@@ -197,7 +213,7 @@ export class CardActions {
 
   /** Undefined: the button does not carry the id of a proposal that is there. */
   async #cardClick(
-    body: CardClick,
+    body: DecidingClick,
     decision: 'approve' | 'deny',
   ): Promise<{ click: Click; need: ReasonRule } | undefined> {
     const [action] = body.actions;
@@ -210,7 +226,7 @@ export class CardActions {
       proposal: proposal.data,
       decision,
       ...actorOf(body),
-      card: { channel: body.channel.id, ts: body.container.message_ts },
+      card: placeOfClick(body),
       sight: { on: 'card', shown },
     };
     // Not believed: it chooses between a form and none, and the desk asks the sealed rule.
@@ -221,11 +237,13 @@ export class CardActions {
   }
 
   /** A copy, or a card whose posting was not recorded: in the tenant's channel, a click is what tells us of it. */
-  async #cardSeen(body: CardClick, record: ProposalRecord, { context }: ProposalTerms): Promise<void> {
+  async #cardSeen(body: DecidingClick, record: ProposalRecord, { context }: ProposalTerms): Promise<void> {
     const place = this.#parts.placeOf(context.tenant);
-    const { message_ts: ts } = body.container;
+    const clicked = placeOfClick(body);
+    if (clicked === 'home') return;
+    const { ts } = clicked;
     if (record.unseenCards === 0 || record.card?.ts === ts) return;
-    if (place === undefined || place.channel !== body.channel.id || place.team !== body.team.id) return;
+    if (place === undefined || place.channel !== clicked.channel || place.team !== body.team.id) return;
     const seen = this.#parts.seen(record.id, { ...place, ts }).catch((error: unknown) => {
       this.#parts.logger.warn({ err: errorOnly(error) }, 'a copy of a card was not noted');
     });

@@ -2,7 +2,8 @@ import { App, type CodedError, ErrorCode, type Receiver } from '@slack/bolt';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { type ApprovalPrivateKey, publicKeyFor } from '../core/approval/decision.ts';
-import { DecisionDesk, type Sights } from '../core/approval/decision-desk.ts';
+import { DecisionDesk, type DecisionDeskParts, type Sights } from '../core/approval/decision-desk.ts';
+import type { RecentDecisions } from '../core/approval/recent-decisions.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import type { TenantId } from '../core/identity/ids.ts';
@@ -25,6 +26,8 @@ import { Channels, type SlackProblem } from './channels.ts';
 import { clientOptions, connectWorkspaces, type Workspaces } from './clients.ts';
 import { WritesCommand } from './commands.ts';
 import { DigestPublisher } from './digest-publisher.ts';
+import { HomeInbox } from './home-inbox.ts';
+import { HomeTab } from './home-tab.ts';
 import { payloadIsFor } from './http-guard.ts';
 import { InFlight } from './in-flight.ts';
 import { drawListed } from './listed-call.ts';
@@ -62,6 +65,7 @@ export interface SlackSurfaceParts {
   readonly outbox: CardOutbox;
   readonly folding: Folding;
   readonly switch: WriteSwitch;
+  readonly recentDecisions: RecentDecisions;
   readonly switchNotices: SwitchNotices;
   readonly arming: ArmingRequests;
   readonly heard: HeardCommands;
@@ -132,21 +136,46 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     channels,
     onProblem: (problem) => watch.report(problem),
   });
-  const desk = new DecisionDesk({
-    ...parts,
-    directory,
-    placeOf,
-    mayDecideIn: (place) => mayDecideIn(place, workspaces, channels),
-    sightsOf: (sealed, record, team) =>
-      sightsOf(viewOf(sealed, record, team), !isIrreversible(sealed.terms.tool)),
-    onWakeFailed: (id, error) => {
-      logger.warn({ err: error, proposal: id }, 'a settled proposal was not woken; the sweeper will do it');
-    },
-  });
+  const deskWith = (asking: Partial<DecisionDeskParts>) =>
+    new DecisionDesk({
+      ...parts,
+      directory,
+      placeOf,
+      mayDecideIn: (place) => mayDecideIn(place, workspaces, channels),
+      sightsOf: (sealed, record, team) =>
+        sightsOf(viewOf(sealed, record, team), !isIrreversible(sealed.terms.tool)),
+      onWakeFailed: (id, error) => {
+        logger.warn({ err: error, proposal: id }, 'a settled proposal was not woken; the sweeper will do it');
+      },
+      ...asking,
+    });
+  const desk = deskWith({});
   const sealedOf = (record: ProposalRecord): SealedTerms | undefined => {
     const unsealed = unseal(parts.keys.proposal, record.termsText, record.seal);
     return unsealed.ok && unsealed.sealed.terms.id === record.id ? unsealed.sealed : undefined;
   };
+  const home = new HomeTab({
+    inbox: new HomeInbox({
+      policy,
+      switch: parts.switch,
+      store: parts.store,
+      recent: parts.recentDecisions,
+      directory,
+      mayDecideIn: (place) => mayDecideIn(place, workspaces, channels),
+      deskWith,
+      sealedOf,
+      viewOf,
+      approvalKey: publicKeyFor(parts.keys.approval),
+      workspaceOf,
+      clock,
+    }),
+    switch: parts.switch,
+    outbox: parts.outbox,
+    workspaceOf,
+    inFlight,
+    logger,
+    clock,
+  });
   const actions = new CardActions({
     desk,
     seen: (id, card) => publisher.seen(id, card),
@@ -159,6 +188,7 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
       const view = open(record)?.view;
       return view && placeOf(view.terms.context.tenant)?.channel;
     },
+    tellAtHome: (viewer, text) => home.tell(viewer, text),
     inFlight,
     logger,
   });
@@ -206,9 +236,11 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
   actions.register(app);
   batches.register(app);
   command.register(app);
+  home.register(app);
   await watch.start();
   const listening = await listen();
   await publisher.start();
+  await home.start();
   await digests.start();
   announcer.start();
   const stop = async () => {
@@ -216,6 +248,7 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     await inFlight.drain(DRAIN_MS);
     await listening.stop();
     await inFlight.drain(DRAIN_MS);
+    await home.stop();
     await announcer.stop();
     await publisher.stop();
     await digests.stop();

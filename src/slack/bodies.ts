@@ -29,6 +29,27 @@ export const CardClick = z.looseObject({
 });
 export type CardClick = z.infer<typeof CardClick>;
 
+/** A click in somebody's own Home tab, which stands before them alone: there is no message to compare it with. */
+export const HomeClick = z.looseObject({
+  type: z.literal('block_actions'),
+  ...Begin,
+  trigger_id: z.string(),
+  container: z.looseObject({ type: z.literal('view') }),
+  view: z.looseObject({ type: z.literal('home'), private_metadata: z.string() }),
+  actions: z.tuple([ButtonClick]),
+});
+export type HomeClick = z.infer<typeof HomeClick>;
+
+/** A click on a button that decides, wherever it stands. */
+export const DecidingClick = z.union([CardClick, HomeClick]);
+export type DecidingClick = z.infer<typeof DecidingClick>;
+
+/** Where it was clicked, for the desk. */
+export function placeOfClick(body: DecidingClick): { channel: string; ts: string } | 'home' {
+  const card = CardClick.safeParse(body);
+  return card.success ? { channel: card.data.channel.id, ts: card.data.container.message_ts } : 'home';
+}
+
 const View = z.looseObject({
   id: z.string(),
   hash: z.string(),
@@ -65,7 +86,7 @@ export const CommandBody = z.looseObject({
 export type CommandBody = z.infer<typeof CommandBody>;
 
 /** Who acts and through which workspace, from a signed body. */
-export function actorOf(body: CardClick | ViewClick | ViewSubmission): {
+export function actorOf(body: CardClick | HomeClick | ViewClick | ViewSubmission): {
   user: { id: string; team: string };
   workspace: { team: string; enterprise: string | undefined };
 } {

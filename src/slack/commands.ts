@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { ApproverDirectory } from '../core/approval/approver-directory.ts';
 import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
-import { type PersonId, personOf, slackIdsOf, type TenantId } from '../core/identity/ids.ts';
+import { type PersonId, slackIdsOf, type TenantId } from '../core/identity/ids.ts';
 import { formatDuration } from '../core/policy/duration.ts';
 import type { LoadedPolicy } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
@@ -24,6 +24,7 @@ import { NOTICES, REFUSAL_NOTICES } from './notices.ts';
 import { type Answer, type Subcommand, type Typist, WRITES_COMMAND } from './subcommand.ts';
 import { parseSwitchCommand, type SwitchCommand } from './switch-command.ts';
 import { offLine, onCommand, operatorText, scopeText, stateText, whyFor } from './switch-wording.ts';
+import { typistOf } from './typist.ts';
 import { asWritten, code, counted, type KnownBlock, localTime, mention, ourSection } from './wording.ts';
 
 export interface CommandsParts {
@@ -177,18 +178,8 @@ export class WritesCommand {
     }
   }
 
-  #typistOf(body: {
-    team_id: string;
-    enterprise_id?: string | undefined;
-    user_id: string;
-  }): Typist | undefined {
-    const own = [...this.#parts.policy.current.policy.tenants].filter(
-      ([, { slack }]) => slack.team === body.team_id || slack.team === body.enterprise_id,
-    );
-    const team = own[0]?.[1].slack.team;
-    if (team === undefined) return undefined;
-    const person = personOf(team, body.user_id);
-    return { person, user: body.user_id, team, tenants: own.map(([tenant]) => tenant) };
+  #typistOf(body: Parameters<typeof typistOf>[1]): Typist | undefined {
+    return typistOf(this.#parts.policy.current, body);
   }
 
   /* ---- off ---- */

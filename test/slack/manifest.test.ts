@@ -17,12 +17,13 @@ const MANIFEST = {
     background_color: '#1d3557',
   },
   features: {
+    app_home: { home_tab_enabled: true, messages_tab_enabled: false, messages_tab_read_only_enabled: true },
     bot_user: { display_name: 'countersign', always_online: true },
     slash_commands: [
       {
         command: '/agent-writes',
         description: 'Turn the writes of AI agents off or on',
-        usage_hint: 'off | on | status | pending | help',
+        usage_hint: 'off | on | status | pending | grants | help',
         should_escape: false,
       },
     ],
@@ -33,6 +34,7 @@ const MANIFEST = {
     },
   },
   settings: {
+    event_subscriptions: { bot_events: ['app_home_opened'] },
     interactivity: { is_enabled: true },
     socket_mode_enabled: true,
     org_deploy_enabled: false,
@@ -46,10 +48,12 @@ const SCOPE_OF: Readonly<Record<string, readonly string[]>> = {
   'chat.postMessage': ['chat:write'],
   'chat.postEphemeral': ['chat:write'],
   'chat.update': ['chat:write'],
+  'chat.getPermalink': [],
   'conversations.info': ['channels:read', 'groups:read'],
   'users.info': ['users:read'],
   'usergroups.users.list': ['usergroups:read'],
   'views.open': [],
+  'views.publish': [],
   'views.push': [],
   'views.update': [],
 };
@@ -92,8 +96,9 @@ describe('manifest.yml', () => {
     expect([...sources.matchAll(/app\.command\(/g)]).toHaveLength(commands.length);
   });
 
-  it('subscribes to no event, as the code listens to none', () => {
-    expect(/app\.(?:event|message|shortcut|options|function|assistant)\(/.test(sources)).toBe(false);
-    expect(Object.keys(MANIFEST.settings)).not.toContain('event_subscriptions');
+  it('subscribes to each event that the code listens to, and to no other', () => {
+    const heard = [...sources.matchAll(/\bapp\.event\('([^']+)'/g)].map(([, event]) => event);
+    expect([...MANIFEST.settings.event_subscriptions.bot_events].sort()).toEqual(heard.sort());
+    expect(/app\.(?:message|shortcut|options|function|assistant)\(/.test(sources)).toBe(false);
   });
 });

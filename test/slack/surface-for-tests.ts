@@ -16,6 +16,7 @@ import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
 import { FoldingRedis } from '../../src/redis/folding-redis.ts';
 import { HeardCommandsRedis } from '../../src/redis/heard-commands-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
+import { RecentDecisionsRedis } from '../../src/redis/recent-decisions-redis.ts';
 import { SwitchNoticesRedis } from '../../src/redis/switch-notices-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
@@ -150,6 +151,7 @@ async function make(
     outbox: new CardOutboxRedis({ redis: client, subscriber: redis.connect(), shards }),
     folding: new FoldingRedis({ redis: client, shards }),
     switch: writeSwitch,
+    recentDecisions: new RecentDecisionsRedis({ redis: client, shards }),
     switchNotices: new SwitchNoticesRedis({ redis: client, shards }),
     arming: new ArmingRequestsRedis({ redis: client }),
     heard: new HeardCommandsRedis({ redis: client }),

@@ -25,8 +25,11 @@ export interface Click {
   readonly user: { readonly id: string; readonly team: string };
   /** The workspace that the app is installed in and the click came through. */
   readonly workspace: { readonly team: string; readonly enterprise: string | undefined };
-  /** The message that was clicked in; undefined where a form was handed in, whose card was compared when it opened. */
-  readonly card: { readonly channel: string; readonly ts: string } | undefined;
+  /**
+   * The message that was clicked in; `home` in the person's own Home tab, which no other person sees and where what they
+   * saw is compared all the same; undefined where a form was handed in, whose card was compared when it opened.
+   */
+  readonly card: { readonly channel: string; readonly ts: string } | 'home' | undefined;
   /** What they had before them when they clicked. */
   readonly sight: {
     readonly on: 'card' | 'review' | 'list';
@@ -109,6 +112,11 @@ export class DecisionDesk {
 
   constructor(parts: DecisionDeskParts) {
     this.#parts = parts;
+  }
+
+  /** Whether a click would count, for showing people what they may decide. Nothing is recorded, and a no is no refusal. */
+  wouldCount(click: Click): Promise<Admissible | Refused> {
+    return this.#judge(click);
   }
 
   /** Before a form opens: whether this person could decide at all. A refusal is audited as one of a click. */
@@ -202,7 +210,7 @@ export class DecisionDesk {
     if (place === undefined) return no('other_workspace');
     const team = teamOf(click, place.team);
     if (team === undefined) return no('other_workspace');
-    if (click.card !== undefined && !isItsCard(click.card, record, place)) return no('not_this_card');
+    if (typeof click.card === 'object' && !isItsCard(click.card, record, place)) return no('not_this_card');
 
     const person = personOf(team, click.user.id);
     const exclusion = exclusionOf(person, rule, terms.context.principal);
@@ -241,7 +249,8 @@ export class DecisionDesk {
       user: click.user.id,
       team: click.user.team,
       workspace: click.workspace.team,
-      ...(click.card === undefined ? {} : { channel: click.card.channel, ts: click.card.ts }),
+      ...(typeof click.card === 'object' ? { channel: click.card.channel, ts: click.card.ts } : {}),
+      ...(click.card === 'home' ? { surface: 'home' } : {}),
     };
     await this.#parts.audit.append({ kind: 'decision.refused', tenant, proposal: click.proposal, detail });
     if (refused.refusal === 'seal_broken') {

@@ -1,5 +1,14 @@
 -- KEYS: proposal. ask: id, person, decision, digest, nonce. ARGV: ask, the signed decision, detail of the audit entry.
 local key, id = KEYS[OWN + 1], ask.id
+
+-- The person's last decisions, for their inbox. Whatever is under that key, it keeps nobody from deciding.
+local function remember_decision()
+  local recent = PREFIX .. 'recent:' .. ask.person
+  redis.pcall('ZADD', recent, now, id)
+  redis.pcall('ZREMRANGEBYRANK', recent, 0, -11)
+  redis.pcall('PEXPIRE', recent, RETENTION_MS)
+end
+
 local p = fetch(key)
 if not p then return answer('not_found') end
 local broken = damage_around(p)
@@ -36,6 +45,7 @@ if ask.decision == 'deny' then
   redis.call('HSET', key, 'vote:' .. ask.person, ARGV[2], 'voted:' .. ask.person, 'deny', 'settledBy', ask.person,
     'voters', #remaining > 0 and cjson.encode(remaining) or '[]')
   remember_denial(id, p)
+  remember_decision()
   move(key, id, p, 'denied', { 'deniedAt', now, 'denial', ARGV[2] })
   return answer('settled', key)
 end
@@ -60,6 +70,7 @@ if settles then
   audit('proposal.approved', p.tenant, id, { by = 'people', approvers = voters, quorum = quorum, startBefore = startBefore })
 end
 redis.call('HSET', key, 'vote:' .. ask.person, ARGV[2], 'voted:' .. ask.person, 'approve', 'voters', cjson.encode(voters))
+remember_decision()
 if not settles then
   changed(key, id, p)
   return answer('recorded', key)
