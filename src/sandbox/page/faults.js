@@ -141,7 +141,10 @@ export class FaultPanel {
       if (state && state.textContent !== said) state.textContent = said;
     }
     const end = this.#list.querySelector('.fault-end');
-    if (end instanceof HTMLElement) end.hidden = count === 0;
+    if (!(end instanceof HTMLElement)) return;
+    // Who ended them with the keyboard must not lose his place with the button.
+    if (count === 0 && end.contains(document.activeElement)) this.#list.querySelector('button')?.focus();
+    end.hidden = count === 0;
   }
 
   /** @param {string} kind */

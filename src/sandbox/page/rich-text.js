@@ -22,21 +22,22 @@ export function renderRichText(block, directory) {
 
 /** @param {Json} part @param {Directory} directory @returns {Node} */
 function renderPart(part, directory) {
+  const border = part.border === 1 ? ' bordered' : '';
   const leaves = () => listOf(part.elements).map((leaf) => renderLeaf(leaf, directory));
   switch (part.type) {
     case 'rich_text_section':
       return el('div', { class: 'rich-section' }, ...leaves());
     case 'rich_text_preformatted':
-      return el('pre', { class: 'preformatted' }, ...leaves());
+      return el('pre', { class: `preformatted${border}` }, ...leaves());
     case 'rich_text_quote':
-      return el('blockquote', { class: 'quote' }, ...leaves());
+      return el('blockquote', { class: `quote${border}` }, ...leaves());
     case 'rich_text_list': {
       const items = listOf(part.elements).map((item) => el('li', {}, renderPart(item, directory)));
       const indent = Math.min(Math.max(Number(part.indent ?? 0), 0), 8);
       const start = Number.isInteger(part.offset) && part.offset > 0 ? part.offset + 1 : undefined;
       return part.style === 'ordered'
-        ? el('ol', { class: `rich-list indent-${indent}`, start }, ...items)
-        : el('ul', { class: `rich-list indent-${indent}` }, ...items);
+        ? el('ol', { class: `rich-list indent-${indent}${border}`, start }, ...items)
+        : el('ul', { class: `rich-list indent-${indent}${border}` }, ...items);
     }
     default:
       return el('span', { class: 'unsupported' }, `[${part.type}]`);
@@ -67,7 +68,7 @@ function bare(leaf, directory) {
       return el(
         'span',
         { class: 'emoji', title: `:${leaf.name}:` },
-        emojiFor(String(leaf.name)) ?? `:${leaf.name}:`,
+        fromUnicode(leaf.unicode) ?? emojiFor(String(leaf.name)) ?? `:${leaf.name}:`,
       );
     case 'date':
       return dateText({
@@ -83,12 +84,20 @@ function bare(leaf, directory) {
   }
 }
 
+/** `1f44d-1f3fd`, as Slack writes it. @param {unknown} unicode */
+function fromUnicode(unicode) {
+  if (typeof unicode !== 'string' || !/^[0-9a-f]{2,6}(-[0-9a-f]{2,6})*$/i.test(unicode)) return undefined;
+  const points = unicode.split('-').map((point) => Number.parseInt(point, 16));
+  return points.every((point) => point <= 0x10ffff) ? String.fromCodePoint(...points) : undefined;
+}
+
 /** @param {Record<string, unknown>} style @param {Node} node @returns {Node} */
 function styled(style, node) {
   let shown = node;
   if (style.code === true) shown = el('code', { class: 'code' }, shown);
   if (style.strike === true) shown = el('s', {}, shown);
   if (style.italic === true) shown = el('em', {}, shown);
+  if (style.underline === true) shown = el('u', {}, shown);
   if (style.bold === true) shown = el('strong', {}, shown);
   return shown;
 }
