@@ -91,6 +91,12 @@ export class CardOutboxRedis implements CardOutbox {
     return z.enum(['live', 'copy', 'unknown']).parse(word);
   }
 
+  async lost(id: ProposalId, card: CardRef): Promise<void> {
+    const shard = shardOfProposal(id);
+    const ask = { shard, keys: [proposalKey(id)], ask: { id }, texts: [textOf(card)] };
+    Answer.parse(await this.#scripts.run('cardLost', ask));
+  }
+
   async repair(): Promise<void> {
     for (let shard = 0; shard < this.#shards; shard += 1) {
       for (const index of REPAIRED) {

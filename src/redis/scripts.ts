@@ -56,6 +56,7 @@ const SCRIPTS = {
   cardPostpone: cardScript('card-postpone'),
   cardAbandon: cardScript('card-abandon'),
   cardSeen: script('card-seen'),
+  cardLost: script('card-lost'),
   cardRepair: script('card-repair'),
   pace: script('pace'),
   switchRead: script('switch-read', 'no-writes'),

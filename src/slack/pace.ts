@@ -7,12 +7,15 @@ export interface CardPace {
   readonly updates: Rate;
   /** Longer than all the calls to Slack that one drawing makes; after a crash a channel waits for so long. */
   readonly leaseMs: number;
+  /** How often what is missing is looked for: cards that were never marked, and cards that somebody deleted. */
+  readonly repairEveryMs: number;
 }
 
 export const SLACK_PACE: CardPace = {
   posts: { burst: SLACK_RATES.postBurst, everyMs: SLACK_RATES.postEveryMs },
   updates: { burst: SLACK_RATES.updateBurst, everyMs: SLACK_RATES.updateEveryMs },
   leaseMs: 30_000,
+  repairEveryMs: 60_000,
 };
 
 /** Everything that is posted to a channel takes its turn here: cards, threads, announcements. */

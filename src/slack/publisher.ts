@@ -51,8 +51,8 @@ export interface CardPublisherParts {
 
 const AT_ONCE = 6;
 const POLL_MS = 1_000;
-/** Redis may lose marks that it had not written down yet; the proposals themselves say what is missing. */
-const REPAIR_EVERY_MS = 60_000;
+/** Cards that are looked at in one go for whether they still stand. */
+const LOOKED_AFTER = 200;
 const RETRY_MS = { first: 1_000, most: 60_000 } as const;
 /** A channel that was looked at so short a time ago is posted to without another look: Tier 3 is 50 looks a minute. */
 const LOOK_GOOD_FOR_MS = 5_000;
@@ -71,10 +71,11 @@ const ANNOUNCE_TRIES = 60;
 export class CardPublisher {
   readonly #parts: CardPublisherParts;
   readonly #pace: SharedPace;
-  readonly #leaseMs: number;
+  readonly #limits: CardPace;
   readonly #failures = new Map<ProposalId, number>();
   readonly #drawing = new Set<Promise<void>>();
   #stopped = false;
+  #lookedAfter: Promise<void> | undefined;
   #repairedAt = Number.NEGATIVE_INFINITY;
   #stopListening: (() => Promise<void>) | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -82,8 +83,8 @@ export class CardPublisher {
 
   constructor(parts: CardPublisherParts) {
     this.#parts = parts;
-    this.#pace = new SharedPace(parts.outbox, parts.pace ?? SLACK_PACE);
-    this.#leaseMs = (parts.pace ?? SLACK_PACE).leaseMs;
+    this.#limits = parts.pace ?? SLACK_PACE;
+    this.#pace = new SharedPace(parts.outbox, this.#limits);
   }
 
   async start(): Promise<void> {
@@ -137,12 +138,12 @@ export class CardPublisher {
       for (const claim of claims) this.#inHand(this.#draw(claim));
       if (claims.length === 0) await marked(Math.min(nextInMs ?? POLL_MS, POLL_MS));
     }
-    await Promise.all(this.#drawing);
+    await Promise.all([...this.#drawing, this.#lookedAfter]);
   }
 
   async #claim(limit: number): ReturnType<CardOutbox['claim']> {
     try {
-      return await this.#parts.outbox.claim(limit, this.#leaseMs);
+      return await this.#parts.outbox.claim(limit, this.#limits.leaseMs);
     } catch (error) {
       this.#parts.logger.warn({ err: error }, 'the card outbox does not answer; cards stay as they are');
       return NOTHING;
@@ -159,12 +160,41 @@ export class CardPublisher {
 
   async #repairNowAndThen(): Promise<void> {
     const now = this.#parts.clock();
-    if (Math.abs(now - this.#repairedAt) < REPAIR_EVERY_MS) return;
+    if (Math.abs(now - this.#repairedAt) < this.#limits.repairEveryMs) return;
     this.#repairedAt = now;
-    await this.#parts.outbox.repair().catch((error: unknown) => {
+    try {
+      // Redis may lose marks that it had not written down yet; the proposals themselves say what is missing.
+      await this.#parts.outbox.repair();
+    } catch (error) {
       this.#repairedAt = Number.NEGATIVE_INFINITY;
       this.#parts.logger.warn({ err: error }, 'cards were not looked through for what is missing');
-    });
+    }
+    this.#lookedAfter ??= this.#lookAfterCards()
+      .catch((error: unknown) =>
+        this.#parts.logger.warn({ err: error }, 'cards were not looked after; they are later'),
+      )
+      .finally(() => {
+        this.#lookedAfter = undefined;
+      });
+  }
+
+  /** Slack does not tell an app that its message was deleted: while people are to decide on a card, it is asked. */
+  async #lookAfterCards(): Promise<void> {
+    const { outbox, store } = this.#parts;
+    const once = { burst: 1, everyMs: this.#limits.repairEveryMs };
+    if ((await outbox.turn('look after cards', once)) > 0) return;
+    for (const id of await store.pending({ limit: LOOKED_AFTER })) {
+      if (this.#stopped) return;
+      const record = await readRecord(store, id);
+      if (record === undefined || record === 'not_ours' || record.card === undefined) continue;
+      const { team, channel, ts } = record.card;
+      try {
+        await this.#parts.workspaceOf(team)?.asking.chat.getPermalink({ channel, message_ts: ts });
+      } catch (error) {
+        if (slackError(error) === 'message_not_found') await outbox.lost(id, record.card);
+        else if (slackError(error) === undefined) return;
+      }
+    }
   }
 
   /** A mark that comes before anybody waits for it is not lost; and marks can be missed, so nobody waits for long. */
@@ -443,7 +473,8 @@ export class CardPublisher {
   ): Promise<void> {
     this.#parts.onProblem({ tenant, ...problem });
     if (record.state.status === 'pending') {
-      const { code: refusal, message } = problem;
+      const { code: refusal } = problem;
+      const message = `nobody could be asked to approve it: ${problem.message}.`;
       await this.#parts.store.refuse(claim.id, { refusal, message, alarm: false, from: 'pending' });
     }
     await this.#parts.outbox.abandon(claim, problem.message);

@@ -390,6 +390,7 @@ describe('with Redis gone', () => {
       ['postpone', () => outbox.postpone(claim, 1)],
       ['abandon', () => outbox.abandon(claim, 'x')],
       ['seen', () => outbox.seen(id, card)],
+      ['lost', () => outbox.lost(id, card)],
       ['repair', () => outbox.repair()],
       ['turn', () => outbox.turn('x', { burst: 1, everyMs: 1 })],
       ['pause', () => outbox.pause('x', { burst: 1, everyMs: 1 }, 1)],

@@ -198,6 +198,8 @@ export interface CardOutbox {
    * a post that was not recorded, and another card is the live one. `unknown`: no post of ours can be there.
    */
   seen(id: ProposalId, card: CardRef): Promise<'live' | 'copy' | 'unknown'>;
+  /** Slack has no message at `card` any more: while people decide, there has to be another. */
+  lost(id: ProposalId, card: CardRef): Promise<void>;
   /** Marks every proposal without a card and every card that is behind, also where all marks were lost. */
   repair(): Promise<void>;
   /** Takes a turn of the pace called `name`, whoever else takes them: 0, or the ms to wait. */
