@@ -4,6 +4,7 @@ import type { ExecutorConfig, RedisConfig, StartConfig } from './config.ts';
 import { StoreUnavailable } from './core/proposal/proposal-store.ts';
 import { PERMIT_RENEWAL_MS, type WriteSwitch } from './core/switch/write-switch.ts';
 import { onceAnOutage } from './create-guard.ts';
+import { Health } from './health.ts';
 import { PolicyFile } from './policy-file.ts';
 import { credentialProviderOf } from './queue/credentials-of-config.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
@@ -15,11 +16,14 @@ import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
 import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
 import { FoldingRedis } from './redis/folding-redis.ts';
 import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
+import { InstallationStoreRedis } from './redis/installation-store-redis.ts';
+import { OnceMemoryRedis } from './redis/once-memory-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
 import { RecentDecisionsRedis } from './redis/recent-decisions-redis.ts';
 import { SwitchNoticesRedis } from './redis/switch-notices-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { startSlackSurface } from './slack/app.ts';
+import type { SlackOAuth } from './slack/installing.ts';
 import { loadTools } from './tools-module.ts';
 
 /** A part that runs until it is stopped. */
@@ -50,13 +54,20 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
   const { connections, store, writeSwitch, audit, dispatch } = stores;
   try {
     const { transport } = config.slack;
+    const health = new Health({ redis: connections.redis });
     const surface = await startSlackSurface({
       config: {
         botTokens: config.slack.botTokens.map((token) => token.reveal()),
         apiUrl: config.slack.apiUrl,
+        appId: config.slack.appId,
+        oauth: oauthOf(config, connections),
         transport:
           transport.mode === 'socket'
-            ? { mode: 'socket', appToken: transport.appToken.reveal() }
+            ? {
+                mode: 'socket',
+                appToken: transport.appToken.reveal(),
+                ...(config.listen === undefined ? {} : { listen: config.listen }),
+              }
             : { mode: 'http', signingSecret: transport.signingSecret.reveal(), ...transport.listen },
       },
       store,
@@ -77,14 +88,17 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
       registry,
       keys: { proposal: config.proposalKey.reveal(), approval: config.approvalPrivateKey },
       logger,
+      once: new OnceMemoryRedis({ redis: connections.redis }),
+      health: health.answer,
       clock: Date.now,
     });
-    const permits = renewPermits(writeSwitch, logger);
+    const permits = renewPermits(writeSwitch, health, logger);
     const sweeper = new Sweeper({ store, dispatch, logger });
     sweeper.start();
     return {
       port: surface.port,
       async stop() {
+        health.stopping();
         // The permits first: from here on writes stop by themselves unless another replica renews them.
         permits.stop();
         await surface.stop();
@@ -99,6 +113,19 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
     await closeStores(stores);
     throw error;
   }
+}
+
+function oauthOf(config: StartConfig, { redis, subscriber }: RedisConnections): SlackOAuth | undefined {
+  const { oauth } = config.slack;
+  if (oauth === undefined) return undefined;
+  const { clientId, redirectUri } = oauth;
+  const keys = oauth.tokenKeys.reveal();
+  return {
+    clientId,
+    clientSecret: oauth.clientSecret.reveal(),
+    redirectUri,
+    store: new InstallationStoreRedis({ redis, subscriber, keys, app: clientId }),
+  };
 }
 
 /** The executor: the one process that holds credentials for writes. */
@@ -180,13 +207,14 @@ async function closeStores({ connections, dispatch, writeSwitch }: Stores): Prom
 }
 
 /** Every second, while this process lives: with nobody left to hear `off`, writes are off within a permit's life. */
-function renewPermits(writeSwitch: WriteSwitch, logger: Logger): { stop(): void } {
+function renewPermits(writeSwitch: WriteSwitch, health: Health, logger: Logger): { stop(): void } {
   let failing = false;
   const renew = async () => {
     try {
       const { failed } = await writeSwitch.renewPermits();
       if (failed > 0 && !failing) logger.error({ failed }, 'permits were not renewed; writes stop there');
       failing = failed > 0;
+      if (!failing) health.permitsRenewed();
     } catch (err) {
       if (!failing) logger.error({ err }, 'permits were not renewed; writes stop');
       failing = true;

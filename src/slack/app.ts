@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
 import { App, type CodedError, ErrorCode, type Receiver } from '@slack/bolt';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -17,24 +19,28 @@ import type { ArmingRequests } from '../core/switch/arming.ts';
 import type { HeardCommands } from '../core/switch/heard-commands.ts';
 import type { SwitchNotices } from '../core/switch/switch-notice.ts';
 import type { WriteSwitch } from '../core/switch/write-switch.ts';
+import type { ToolDefinition } from '../core/tool/tool.ts';
+import type { OnceMemory } from '../core/workspace/once.ts';
 import { CardActions } from './actions.ts';
 import { SlackApprovers } from './approvers.ts';
 import { BatchActions } from './batch-actions.ts';
 import { type CardView, drawCard } from './card.ts';
 import { ChannelWatch } from './channel-watch.ts';
 import { Channels, type SlackProblem } from './channels.ts';
-import { clientOptions, connectWorkspaces, type Workspaces } from './clients.ts';
+import { clientOptions, type Reach, type WorkspaceClients, type Workspaces } from './clients.ts';
 import { WritesCommand } from './commands.ts';
 import { DigestPublisher } from './digest-publisher.ts';
 import { HomeInbox } from './home-inbox.ts';
 import { HomeTab } from './home-tab.ts';
 import { payloadIsFor } from './http-guard.ts';
 import { InFlight } from './in-flight.ts';
+import type { InstalledWorkspaces, WorkspaceProblem } from './installed-workspaces.ts';
+import { type Installing, type SlackOAuth, startInstalling } from './installing.ts';
 import { drawListed } from './listed-call.ts';
 import { NOTICES } from './notices.ts';
 import { type CardPace, SharedPace, SLACK_PACE } from './pace.ts';
 import { CardPublisher } from './publisher.ts';
-import { receiverFor, type SlackTransport } from './receiver.ts';
+import { type Doors, receiverFor, type SlackTransport } from './receiver.ts';
 import { drawReview } from './review.ts';
 import { sdkLogger } from './sdk-logger.ts';
 import type { Subcommand } from './subcommand.ts';
@@ -42,12 +48,23 @@ import { SwitchAnnouncer } from './switch-announcer.ts';
 
 export interface SlackConfig {
   readonly transport: SlackTransport;
-  /** One bot token a workspace. */
+  /** One bot token a workspace. None where people install the app with `oauth`. */
   readonly botTokens: readonly string[];
-  /** `A…`: what every payload must say it is for. Without it, what the payloads' tokens say is not compared. */
+  /**
+   * `A…`: what every payload must say it is for. Slack is asked for it with each token; this is for servers that do not
+   * tell. With neither, nothing is compared.
+   */
   readonly appId?: string | undefined;
+  /** Lets people install the app in the workspaces of the policy, over `/slack/install`. */
+  readonly oauth?: SlackOAuth | undefined;
   /** Another server than Slack's, ending in `/api/`. */
   readonly apiUrl?: string | undefined;
+}
+
+/** How Slack can be reached, for whoever looks after the service. */
+export interface SlackHealth {
+  readonly connected: boolean;
+  readonly problems: readonly SlackProblem[];
 }
 
 /** What the card needs of a tool's definition: which arguments are never shown, and whether it can be undone. */
@@ -55,6 +72,7 @@ export interface ShownTools {
   get(
     name: string,
   ):
+    | ToolDefinition
     | { readonly redact?: readonly string[] | undefined; readonly irreversible?: boolean | undefined }
     | undefined;
 }
@@ -76,6 +94,10 @@ export interface SlackSurfaceParts {
   readonly policy: PolicyHolder;
   readonly registry: ShownTools;
   readonly keys: { readonly proposal: ProposalKey; readonly approval: ApprovalPrivateKey };
+  /** Shared by all replicas: which of Slack's requests were taken, which states of installations were used. */
+  readonly once: OnceMemory;
+  /** Answered to `GET /health` and `GET /ready`, while the surface runs; undefined: there is no such address. */
+  readonly health?: (slack: SlackHealth, path: string, response: ServerResponse) => Promise<void>;
   readonly logger: Logger;
   /** Wall clock, ms: for the age of signed requests and of cached memberships; deadlines come from the store's. */
   readonly clock: () => number;
@@ -84,9 +106,10 @@ export interface SlackSurfaceParts {
 }
 
 export interface SlackSurface {
-  /** In HTTP mode the port that is listened on. */
+  /** The port that is listened on, if any. */
   readonly port: number | undefined;
-  /** As of the last look at each tenant's channel. */
+  connected(): boolean;
+  /** As of the last look at each tenant's channel and workspace. */
   problems(): readonly SlackProblem[];
   /** Takes no new clicks, finishes those in hand, and resolves. */
   stop(): Promise<void>;
@@ -97,9 +120,25 @@ export interface SlackSurface {
  * @throws SlackTokenRejected naming each token that Slack does not know, and what to do.
  */
 export async function startSlackSurface(parts: SlackSurfaceParts): Promise<SlackSurface> {
-  const { config, logger, clock, policy } = parts;
-  const reach = { apiUrl: config.apiUrl, logger };
-  const workspaces = await connectWorkspaces(config.botTokens, reach);
+  const { botTokens, appId, oauth, apiUrl } = parts.config;
+  const reach = { apiUrl, logger: parts.logger };
+  const installing = await startInstalling({ ...parts, botTokens, appId, oauth, reach });
+  try {
+    return await openSurface(parts, reach, installing);
+  } catch (error) {
+    await installing.stop();
+    throw error;
+  }
+}
+
+async function openSurface(
+  parts: SlackSurfaceParts,
+  reach: Reach,
+  installing: Installing,
+): Promise<SlackSurface> {
+  const { logger, clock, policy } = parts;
+  const { transport } = parts.config;
+  const { workspaces, installed, appId } = installing;
   const channels = new Channels(clock);
   const watch = new ChannelWatch({ policy, workspaces, channels, audit: parts.audit, logger });
   const inFlight = new InFlight();
@@ -231,18 +270,25 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     inFlight,
   });
 
-  const { receiver, listen } = receiverFor(config, reach, clock);
-  const app = boltApp(receiver, workspaces, config, reach);
+  let connected = () => false;
+  const look = (): SlackHealth => ({
+    connected: connected(),
+    problems: withWorkspaces(watch.problems(), installed.problems(), policy),
+  });
+  const doors = new Map([...installing.doors, ...healthDoors(parts.health, look)]);
+  const { receiver, listen } = receiverFor({ transport, appId, seen: parts.once, doors, reach, clock });
+  const app = boltApp(receiver, { workspaces, installed, appId, reach });
   actions.register(app);
   batches.register(app);
   command.register(app);
   home.register(app);
+  hearRemovals(app, installed, inFlight);
   await watch.start();
-  const listening = await listen();
-  await publisher.start();
-  await home.start();
-  await digests.start();
-  announcer.start();
+  const listening = await listen().catch((error: unknown) => {
+    watch.stop();
+    throw error;
+  });
+  connected = listening.connected;
   const stop = async () => {
     watch.stop();
     await inFlight.drain(DRAIN_MS);
@@ -252,11 +298,23 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
     await announcer.stop();
     await publisher.stop();
     await digests.stop();
+    await installing.stop();
   };
+  try {
+    await publisher.start();
+    await home.start();
+    await digests.start();
+    announcer.start();
+  } catch (error) {
+    // Slack must not go on bringing clicks to a service that did not start.
+    await stop();
+    throw error;
+  }
   let stopped: Promise<void> | undefined;
   return {
     port: listening.port,
-    problems: () => watch.problems(),
+    connected: () => connected(),
+    problems: () => look().problems,
     stop: () => {
       stopped ??= stop();
       return stopped;
@@ -267,6 +325,45 @@ export async function startSlackSurface(parts: SlackSurfaceParts): Promise<Slack
 const DRAIN_MS = 5_000;
 /** For a tenant that a reload has just taken away. */
 const FOLD_ABOVE = 5;
+
+/** A workspace's trouble is said of each tenant that decides there, and outdoes what its channel looks like. */
+function withWorkspaces(
+  ofChannels: readonly SlackProblem[],
+  ofWorkspaces: readonly WorkspaceProblem[],
+  policy: PolicyHolder,
+): readonly SlackProblem[] {
+  const found = [...policy.current.policy.tenants].flatMap(([tenant, { slack }]): SlackProblem[] => {
+    const problem = ofWorkspaces.find(({ team }) => team === slack.team);
+    return problem === undefined ? [] : [{ tenant, code: problem.code, message: problem.message }];
+  });
+  const told = new Set(found.map(({ tenant }) => tenant));
+  const rest = ofChannels.filter(
+    ({ tenant, code }) => !(told.has(tenant) && code === 'workspace_not_installed'),
+  );
+  return [...found, ...rest];
+}
+
+export const HEALTH_PATHS = ['/health', '/ready'] as const;
+
+function healthDoors(health: SlackSurfaceParts['health'], look: () => SlackHealth): Doors {
+  if (health === undefined) return new Map();
+  return new Map(HEALTH_PATHS.map((path) => [path, (_request, response) => health(look(), path, response)]));
+}
+
+/** Slack says so when an administrator removes the app, or somebody revokes its tokens. */
+function hearRemovals(app: App, installed: InstalledWorkspaces, inFlight: InFlight): void {
+  const removed = async (body: unknown) => {
+    const parsed = Removal.safeParse(body);
+    if (!parsed.success) return;
+    for (const team of new Set([parsed.data.team_id, parsed.data.enterprise_id])) {
+      if (team) await installed.removed(team);
+    }
+  };
+  app.event('app_uninstalled', ({ body }) => inFlight.track(removed(body)));
+  app.event('tokens_revoked', ({ body }) => inFlight.track(removed(body)));
+}
+
+const Removal = z.looseObject({ team_id: z.string().nullish(), enterprise_id: z.string().nullish() });
 
 function redactOf(registry: ShownTools, tool: string): readonly string[] | undefined {
   const known = registry.get(tool);
@@ -296,20 +393,28 @@ async function mayDecideIn(
   return look.code === 'channel_shared' ? 'shared_channel' : 'cannot_check';
 }
 
-function boltApp(
-  receiver: Receiver,
-  workspaces: Workspaces,
-  config: SlackConfig,
-  reach: { apiUrl: string | undefined; logger: Logger },
-): App {
+interface BoltParts {
+  readonly workspaces: Workspaces;
+  readonly installed: InstalledWorkspaces;
+  readonly appId: () => string | undefined;
+  readonly reach: Reach;
+}
+
+function boltApp(receiver: Receiver, { workspaces, installed, appId, reach }: BoltParts): App {
   const app = new App({
     receiver,
     convoStore: false,
     extendedErrorHandler: true,
     logger: sdkLogger(reach.logger),
     clientOptions: clientOptions(reach, BOLT_TIMEOUT_MS),
-    authorize: async ({ teamId, enterpriseId }) => {
-      const workspace = workspaces.get(teamId) ?? workspaces.get(enterpriseId);
+    authorize: async (source) => {
+      let workspace = workspaceFor(workspaces, source);
+      if (workspace === undefined) {
+        // Installed on another replica just now, perhaps.
+        await installed.reload();
+        workspace = workspaceFor(workspaces, source);
+      }
+      const { teamId, enterpriseId } = source;
       if (workspace === undefined) throw new WorkspaceUnknown(`no bot token for ${teamId ?? enterpriseId}`);
       return {
         botToken: workspace.botToken,
@@ -328,13 +433,46 @@ function boltApp(
     if (error.code === ErrorCode.AuthorizationError) await tellUnknownWorkspace(body, reach);
   });
   app.use(async ({ body, next }) => {
-    if (payloadIsFor(body, config.appId)) await next();
+    nameOrganisation(body);
+    if (payloadIsFor(body, appId())) await next();
     else reach.logger.error('a payload for another app was dropped');
   });
   return app;
 }
 
 const BOLT_TIMEOUT_MS = 5_000;
+
+/**
+ * Where the app is installed in a whole organisation, Slack names the organisation, alone or beside the workspace in
+ * which somebody clicked; then the installation of the organisation is meant.
+ */
+function workspaceFor(
+  workspaces: Workspaces,
+  source: {
+    teamId?: string | undefined;
+    enterpriseId?: string | undefined;
+    isEnterpriseInstall: boolean;
+  },
+): WorkspaceClients | undefined {
+  const { teamId, enterpriseId, isEnterpriseInstall } = source;
+  return isEnterpriseInstall || teamId === undefined
+    ? (workspaces.get(enterpriseId) ?? workspaces.get(teamId))
+    : (workspaces.get(teamId) ?? workspaces.get(enterpriseId));
+}
+
+/** From an installation in a whole organisation Slack sends no team; the organisation is where it came through. */
+function nameOrganisation(body: object): void {
+  const parsed = OfOrganisation.safeParse(body);
+  if (!parsed.success) return;
+  const { id } = parsed.data.enterprise;
+  Object.assign(body, { team: { id, enterprise_id: id } });
+}
+
+const OfOrganisation = z.looseObject({
+  team: z.null(),
+  enterprise: z.looseObject({ id: z.string() }),
+  is_enterprise_install: z.literal(true),
+});
 
 class WorkspaceUnknown extends Error {
   override readonly name = 'WorkspaceUnknown';

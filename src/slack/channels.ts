@@ -6,6 +6,10 @@ export interface SlackProblem {
   readonly tenant: string;
   readonly code:
     | 'workspace_not_installed'
+    | 'workspace_lost'
+    | 'workspace_expiring'
+    | 'workspace_unreadable'
+    | 'token_refused'
     | 'channel_not_found'
     | 'bot_not_in_channel'
     | 'channel_archived'

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { AppsManifestValidateArguments } from '@slack/web-api';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { BOT_SCOPES } from '../../src/slack/install-scopes.ts';
 import { SLACK_LIMITS } from '../../src/slack/limits.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -34,7 +35,7 @@ const MANIFEST = {
     },
   },
   settings: {
-    event_subscriptions: { bot_events: ['app_home_opened'] },
+    event_subscriptions: { bot_events: ['app_home_opened', 'app_uninstalled', 'tokens_revoked'] },
     interactivity: { is_enabled: true },
     socket_mode_enabled: true,
     org_deploy_enabled: false,
@@ -44,7 +45,9 @@ const MANIFEST = {
 
 /** The scope that each method of the Web API needs. https://docs.slack.dev/reference/methods */
 const SCOPE_OF: Readonly<Record<string, readonly string[]>> = {
+  'auth.revoke': [],
   'auth.test': [],
+  'bots.info': ['users:read'],
   'chat.postMessage': ['chat:write'],
   'chat.postEphemeral': ['chat:write'],
   'chat.update': ['chat:write'],
@@ -88,6 +91,10 @@ describe('manifest.yml', () => {
     const needed = new Set([...methods].flatMap((method) => SCOPE_OF[method] ?? []));
     if (/app\.command\(/.test(sources)) needed.add('commands');
     expect([...needed].sort()).toEqual([...MANIFEST.oauth_config.scopes.bot].sort());
+  });
+
+  it('is asked for the same scopes when it is installed from the install page', () => {
+    expect([...BOT_SCOPES].sort()).toEqual([...MANIFEST.oauth_config.scopes.bot].sort());
   });
 
   it('names each command that the code listens to, and the other way round', () => {

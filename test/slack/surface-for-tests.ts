@@ -7,7 +7,7 @@ import { PolicyHolder } from '../../src/core/policy/policy-source.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
-import { defineTool } from '../../src/core/tool/tool.ts';
+import { defineTool, type ToolDefinition } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import { ArmingRequestsRedis } from '../../src/redis/arming-requests-redis.ts';
@@ -15,6 +15,7 @@ import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
 import { FoldingRedis } from '../../src/redis/folding-redis.ts';
 import { HeardCommandsRedis } from '../../src/redis/heard-commands-redis.ts';
+import { OnceMemoryRedis } from '../../src/redis/once-memory-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { RecentDecisionsRedis } from '../../src/redis/recent-decisions-redis.ts';
 import { SwitchNoticesRedis } from '../../src/redis/switch-notices-redis.ts';
@@ -98,15 +99,26 @@ export interface SurfaceForTests {
   replica(more?: Partial<SlackSurfaceParts>): Promise<SlackSurface>;
 }
 
-export function policyOf(text = POLICY): PolicyHolder {
-  return new PolicyHolder(loadPolicyOrThrow(text, { fileName: 'policy.yaml', tools: [ticketClose] }));
+export function policyOf(text = POLICY, tools: readonly ToolDefinition[] = [ticketClose]): PolicyHolder {
+  return new PolicyHolder(loadPolicyOrThrow(text, { fileName: 'policy.yaml', tools }));
+}
+
+interface SurfaceChange {
+  readonly policy?: string;
+  /** In place of the one tool that most tests need. */
+  readonly tools?: readonly ToolDefinition[];
+  readonly before?: (slack: LocalSlack) => void;
+  /** The last word on what the surface is started with. */
+  readonly adjust?: (parts: SlackSurfaceParts, slack: LocalSlack) => SlackSurfaceParts;
+  /** Milliseconds; the local Slack's clock. */
+  readonly now?: () => number;
 }
 
 /** A real Bolt App in front of the local Slack, over a real Redis; new for each test. */
 export function surfaceForTests(
   mode: Mode,
   redis: RedisForTests,
-  change: { policy?: string; before?: (slack: LocalSlack) => void } = {},
+  change: SurfaceChange = {},
 ): SurfaceForTests {
   let made: Awaited<ReturnType<typeof make>> | undefined;
   beforeEach(async () => {
@@ -123,12 +135,13 @@ export function surfaceForTests(
   return new Proxy({} as SurfaceForTests, { get: (_, name) => Reflect.get(now(), name) });
 }
 
-async function make(
-  mode: Mode,
-  redis: RedisForTests,
-  change: { policy?: string; before?: (slack: LocalSlack) => void },
-) {
-  const slack = await startLocalSlack({ world: demoWorld(), delivery: { mode: 'socket' } });
+async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
+  const { now } = change;
+  const slack = await startLocalSlack({
+    world: demoWorld(),
+    delivery: { mode: 'socket' },
+    ...(now === undefined ? {} : { now }),
+  });
   change.before?.(slack);
   const logged: string[] = [];
   const client = redis.client;
@@ -137,13 +150,13 @@ async function make(
   const writeSwitch = new WriteSwitchRedis({ redis: client, shards, startDeadlineMs: 5 });
   const audit = new AuditLogRedis({ redis: client, shards });
   const dispatch = new DispatchBullMQ({ connection: redis.connect(), shards });
-  const parts: SlackSurfaceParts = {
+  const given: SlackSurfaceParts = {
     config: {
       transport:
         mode === 'socket'
           ? { mode, appToken: slack.world.app.appToken }
           : { mode, signingSecret: slack.world.app.signingSecret, host: '127.0.0.1', port: 0 },
-      botTokens: slack.world.workspaces.map(({ installation }) => installation?.botToken ?? ''),
+      botTokens: slack.world.workspaces.flatMap(({ installation }) => installation?.botToken ?? []),
       appId: APP_ID,
       apiUrl: slack.apiUrl,
     },
@@ -157,12 +170,14 @@ async function make(
     heard: new HeardCommandsRedis({ redis: client }),
     audit,
     dispatch,
-    policy: policyOf(change.policy),
-    registry: new ToolRegistry([ticketClose]),
+    policy: policyOf(change.policy, change.tools),
+    registry: new ToolRegistry(change.tools ?? [ticketClose]),
     keys: { proposal: testKeys.proposal, approval: testKeys.approvalPrivate },
     logger: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
+    once: new OnceMemoryRedis({ redis: client }),
     clock: Date.now,
   };
+  const parts = change.adjust?.(given, slack) ?? given;
   await arm(writeSwitch);
   const surface = await startSlackSurface(parts);
   const url = `http://127.0.0.1:${surface.port}/slack/events`;

@@ -28,6 +28,7 @@ export const AUDIT_KINDS = [
   'switch.on',
   'switch.asked',
   'switch.refused',
+  'workspace.installed',
   'alarm.raised',
 ] as const;
 export const AuditKind = z.enum(AUDIT_KINDS);
