@@ -8,6 +8,7 @@ import {
   approvalPublicKeyOf,
 } from './core/approval/decision.ts';
 import { PROPOSAL_KEY_MIN_BYTES, type ProposalKey, proposalKeyOf } from './core/proposal/seal.ts';
+import { TOKEN_KEY_BYTES, type TokenKeys, tokenKeysOf } from './core/workspace/token-box.ts';
 import { CredentialsFromEnv, CredentialVariablesInvalid } from './queue/credentials-from-env.ts';
 
 /**
@@ -68,6 +69,15 @@ export interface Listen {
   readonly port: number;
 }
 
+/** Lets people install the app in the workspaces of the policy. */
+export interface SlackOAuthConfig {
+  readonly clientId: string;
+  readonly clientSecret: Secret;
+  /** `https://your.host/slack/oauth_redirect`; undefined: the one that the app's settings name. */
+  readonly redirectUri: string | undefined;
+  readonly tokenKeys: Secret<TokenKeys>;
+}
+
 export type SlackModeConfig =
   | { readonly mode: 'socket'; readonly appToken: Secret }
   | { readonly mode: 'http'; readonly signingSecret: Secret; readonly listen: Listen };
@@ -97,6 +107,9 @@ export interface CredentialConfig {
 export interface StartConfig extends CommonConfig, ToolConfig {
   readonly slack: {
     readonly botTokens: readonly Secret[];
+    /** `A…` */
+    readonly appId: string | undefined;
+    readonly oauth: SlackOAuthConfig | undefined;
     /** Ends in a slash. */
     readonly apiUrl: string;
     readonly transport: SlackModeConfig;
@@ -177,6 +190,28 @@ const Variables = z.object({
       )
     );
   }),
+  SLACK_APP_ID: z.string().regex(/^A[A-Z0-9]{1,20}$/, 'must be the id of the app, beginning with A'),
+  SLACK_CLIENT_ID: z
+    .string()
+    .regex(/^[\w.-]{3,100}$/, 'must be the client id: digits with a dot between them'),
+  SLACK_CLIENT_SECRET: z
+    .string()
+    .regex(/^[\x21-\x7e]{8,}$/, 'must be the client secret: at least 8 characters, no spaces')
+    .transform((text) => new Secret(text)),
+  COUNTERSIGN_TOKEN_KEY: z
+    .string()
+    .transform(
+      (text, ctx) =>
+        tokenKeysIn(text) ??
+        refused(
+          ctx,
+          `must be ${TOKEN_KEY_BYTES} random bytes in base64; to change it, the new one, a comma, and the old one`,
+        ),
+    ),
+  COUNTERSIGN_PUBLIC_URL: z.string().transform((text, ctx) => {
+    const url = apiUrlOf(text);
+    return url ?? refused(ctx, 'must be an https:// address (http:// for this machine alone)');
+  }),
   PORT: wholeNumber(0, 65_535),
   HOST: z.string().regex(/^[A-Za-z0-9.:_-]{1,253}$/, 'must be a host name or an IP address'),
   COUNTERSIGN_POLICY: Path,
@@ -206,7 +241,8 @@ const Variables = z.object({
         ),
     ),
   COUNTERSIGN_CREDENTIALS: Path,
-  COUNTERSIGN_SHARDS: wholeNumber(1, 1024),
+  // A proposal's id names its shard in two hexadecimal digits.
+  COUNTERSIGN_SHARDS: wholeNumber(1, 256),
   COUNTERSIGN_START_DEADLINE_MS: wholeNumber(5, 5_000),
   LOG_LEVEL: LogLevel,
 });
@@ -233,6 +269,26 @@ const HELP: Record<Variable, { example: string; from: string }> = {
   },
   SLACK_MODE: { example: 'socket', from: 'socket needs no public address; http needs one' },
   SLACK_API_URL: { example: 'https://slack.com/api/', from: 'leave it out for Slack itself' },
+  SLACK_APP_ID: {
+    example: 'A0123ABCDEF',
+    from: 'https://api.slack.com/apps → your app → Basic Information; leave it out for Slack itself, which tells it',
+  },
+  SLACK_CLIENT_ID: {
+    example: '1234567890.1234567890',
+    from: 'https://api.slack.com/apps → your app → Basic Information → App Credentials; for /slack/install',
+  },
+  SLACK_CLIENT_SECRET: {
+    example: '32 hexadecimal digits',
+    from: 'https://api.slack.com/apps → your app → Basic Information → App Credentials; for /slack/install',
+  },
+  COUNTERSIGN_TOKEN_KEY: {
+    example: '44 characters of base64',
+    from: 'type: openssl rand -base64 32 (for the approval service alone; seals the tokens of installed workspaces in Redis)',
+  },
+  COUNTERSIGN_PUBLIC_URL: {
+    example: 'https://your.host/',
+    from: 'where browsers reach this service; its slack/oauth_redirect has to stand in the app under OAuth & Permissions',
+  },
   PORT: { example: '3000', from: 'any free port' },
   HOST: { example: '127.0.0.1', from: '0.0.0.0 only where a proxy on another machine must reach it' },
   COUNTERSIGN_POLICY: { example: './policy.yaml', from: 'docs/policy.md' },
@@ -285,10 +341,12 @@ const SLACK = [
   'SLACK_SIGNING_SECRET',
   'SLACK_MODE',
   'SLACK_API_URL',
+  'SLACK_APP_ID',
 ] as const;
+const OAUTH = ['SLACK_CLIENT_ID', 'SLACK_CLIENT_SECRET', 'COUNTERSIGN_TOKEN_KEY'] as const;
 
 const READ: Record<Part, readonly Variable[]> = {
-  start: [...WITH_TOOLS, ...SLACK, 'COUNTERSIGN_APPROVAL_PRIVATE_KEY'],
+  start: [...WITH_TOOLS, ...SLACK, ...OAUTH, 'COUNTERSIGN_PUBLIC_URL', 'COUNTERSIGN_APPROVAL_PRIVATE_KEY'],
   executor: [...WITH_TOOLS, 'COUNTERSIGN_APPROVAL_PUBLIC_KEY', 'COUNTERSIGN_CREDENTIALS'],
   guard: [...WITH_TOOLS, 'COUNTERSIGN_CREDENTIALS'],
   cli: COMMON,
@@ -302,7 +360,14 @@ const FORBIDDEN: Partial<Record<Part, { names: readonly string[]; why: string }>
     why: 'the approval service must not hold credentials of tools, so that whoever breaks into it can write nothing',
   },
   executor: {
-    names: ['COUNTERSIGN_APPROVAL_PRIVATE_KEY', 'SLACK_BOT_TOKEN', 'SLACK_APP_TOKEN', 'SLACK_SIGNING_SECRET'],
+    names: [
+      'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+      'COUNTERSIGN_TOKEN_KEY',
+      'SLACK_BOT_TOKEN',
+      'SLACK_APP_TOKEN',
+      'SLACK_SIGNING_SECRET',
+      'SLACK_CLIENT_SECRET',
+    ],
     why: 'the executor must not be able to make approvals, so that whoever breaks into it can approve nothing',
   },
   guard: {
@@ -367,7 +432,18 @@ const BUILD: { [P in Part]: (read: Read, credentials: Record<string, string>) =>
     ...commonOf(read),
     ...toolsOf(read),
     slack: {
-      botTokens: there(read.SLACK_BOT_TOKEN),
+      botTokens: read.SLACK_BOT_TOKEN ?? [],
+      appId: read.SLACK_APP_ID,
+      oauth:
+        read.SLACK_CLIENT_ID === undefined
+          ? undefined
+          : {
+              clientId: read.SLACK_CLIENT_ID,
+              clientSecret: there(read.SLACK_CLIENT_SECRET),
+              redirectUri:
+                read.COUNTERSIGN_PUBLIC_URL && `${read.COUNTERSIGN_PUBLIC_URL}slack/oauth_redirect`,
+              tokenKeys: there(read.COUNTERSIGN_TOKEN_KEY),
+            },
       apiUrl: there(read.SLACK_API_URL),
       transport:
         there(read.SLACK_MODE) === 'http'
@@ -425,13 +501,15 @@ function requiredOf(
 ): readonly Variable[] {
   const tools = ['REDIS_URL', 'COUNTERSIGN_TOOLS', 'COUNTERSIGN_PROPOSAL_KEY'] as const;
   switch (part) {
-    case 'start':
+    case 'start': {
+      const installable = OAUTH.some((name) => given.has(name));
       return [
         ...tools,
-        'SLACK_BOT_TOKEN',
+        ...(installable ? OAUTH : (['SLACK_BOT_TOKEN'] as const)),
         given.get('SLACK_MODE') === 'http' ? 'SLACK_SIGNING_SECRET' : 'SLACK_APP_TOKEN',
         'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
       ];
+    }
     case 'executor':
       return [
         ...tools,
@@ -446,7 +524,9 @@ function requiredOf(
 }
 
 function defaultOf(name: Variable, given: ReadonlyMap<string, string>, part: Part): string | undefined {
-  if (name === 'PORT' && part === 'start' && given.get('SLACK_MODE') === 'http') return DEFAULT_HTTP_PORT;
+  // In both of these cases something has to reach it.
+  const reached = given.get('SLACK_MODE') === 'http' || given.has('SLACK_CLIENT_ID');
+  if (name === 'PORT' && part === 'start' && reached) return DEFAULT_HTTP_PORT;
   return DEFAULTS[name];
 }
 
@@ -530,6 +610,14 @@ function proposalKeyIn(text: string): Secret<ProposalKey> | undefined {
   // Buffer skips what is not base64, so that a password pasted here would become a shorter key without a word.
   if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text)) return undefined;
   return attempt(() => new Secret(proposalKeyOf(new Uint8Array(Buffer.from(text, 'base64')))));
+}
+
+function tokenKeysIn(text: string): Secret<TokenKeys> | undefined {
+  const keys = text.split(',').map((key) => key.trim());
+  if (!keys.every((key) => /^[A-Za-z0-9+/_-]+={0,2}$/.test(key))) return undefined;
+  return attempt(
+    () => new Secret(tokenKeysOf(keys.map((key) => new Uint8Array(Buffer.from(key, 'base64'))))),
+  );
 }
 
 function redisOf(text: string): RedisConfig | undefined {

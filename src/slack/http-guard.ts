@@ -2,18 +2,20 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import type { OnceMemory } from '../core/workspace/once.ts';
 import { SLACK_LIMITS } from './limits.ts';
 
 /** Larger than any payload that Slack sends (a modal may have 250 kB, form-encoded); smaller than a nuisance. */
 const BODY_LIMIT = 1024 * 1024;
 const SIGNATURE = /^v0=[0-9a-f]{64}$/;
 const TIMESTAMP = /^[0-9]{1,12}$/;
-const MOST_REMEMBERED = 50_000;
 
 export interface HttpGuardOptions {
   readonly signingSecret: string;
-  /** What every payload must say it is for. */
-  readonly appId: string | undefined;
+  /** What every payload must say it is for; undefined while nobody has told. */
+  readonly appId: () => string | undefined;
+  /** Of all replicas together: behind a balancer a replay reaches another one. */
+  readonly seen: OnceMemory;
   readonly path: string;
   readonly clock: () => number;
   readonly logger: Logger;
@@ -27,6 +29,7 @@ type Turned =
   | 'timestamp'
   | 'signature'
   | 'replayed'
+  | 'memory_unavailable'
   | 'body_form'
   | 'other_app';
 
@@ -37,7 +40,6 @@ type Turned =
  */
 export class HttpGuard {
   readonly #options: HttpGuardOptions;
-  readonly #seen = new Map<string, number>();
 
   constructor(options: HttpGuardOptions) {
     this.#options = options;
@@ -60,17 +62,17 @@ export class HttpGuard {
       return turnAway(response, 404);
     }
     const body = await readBody(request);
-    const turned = body === undefined ? 'too_large' : this.#judge(request, body);
+    const turned = body === undefined ? 'too_large' : await this.#judge(request, body);
     if (body === undefined || turned !== undefined) {
       this.#options.logger.warn({ turned }, 'a request that claims to come from Slack was turned away');
-      return turnAway(response, turned === 'too_large' ? 413 : 401);
+      return turnAway(response, STATUS[turned ?? 'too_large'] ?? 401);
     }
     // Bolt takes what has been read from here.
     Object.assign(request, { rawBody: body });
     next(request, response);
   }
 
-  #judge(request: IncomingMessage, body: Buffer): Turned | undefined {
+  async #judge(request: IncomingMessage, body: Buffer): Promise<Turned | undefined> {
     const type = single(request, 'content-type')?.split(';')[0]?.trim().toLowerCase();
     if (type !== FORM && type !== JSON_TYPE) return 'content_type';
     // Bolt compares the whole header.
@@ -85,10 +87,10 @@ export class HttpGuard {
     // Bytes that are not UTF-8 would be signed as one thing and read as another.
     if (!Buffer.from(text, 'utf8').equals(body)) return 'body_form';
     if (!this.#signedBySlack(signature, timestamp, text)) return 'signature';
-    if (!this.#firstTime(`${timestamp}:${signature}`)) return 'replayed';
     const payload = type === FORM ? formPayload(text) : jsonPayload(text);
     if (payload === undefined) return 'body_form';
-    return payloadIsFor(payload, this.#options.appId) ? undefined : 'other_app';
+    if (!payloadIsFor(payload, this.#options.appId())) return 'other_app';
+    return this.#replayed(`${timestamp}:${signature}`);
   }
 
   #signedBySlack(signature: string, timestamp: string, text: string): boolean {
@@ -99,18 +101,21 @@ export class HttpGuard {
     return timingSafeEqual(Buffer.from(`v0=${hex}`), Buffer.from(signature));
   }
 
-  #firstTime(key: string): boolean {
-    const now = this.#options.clock();
-    for (const [old, until] of this.#seen) {
-      if (until > now && this.#seen.size < MOST_REMEMBERED) break;
-      this.#seen.delete(old);
+  async #replayed(key: string): Promise<Turned | undefined> {
+    try {
+      // A timestamp may be as far ahead as it may be behind.
+      const first = await this.#options.seen.firstTime(
+        `slack-request\n${key}`,
+        2 * SLACK_LIMITS.signatureAgeMs + 1_000,
+      );
+      return first ? undefined : 'replayed';
+    } catch {
+      return 'memory_unavailable';
     }
-    if (this.#seen.has(key)) return false;
-    // A timestamp may be as far ahead as it may be behind.
-    this.#seen.set(key, now + 2 * SLACK_LIMITS.signatureAgeMs + 1_000);
-    return true;
   }
 }
+
+const STATUS: Partial<Record<Turned, number>> = { too_large: 413, memory_unavailable: 503 };
 
 const FORM = 'application/x-www-form-urlencoded';
 const JSON_TYPE = 'application/json';

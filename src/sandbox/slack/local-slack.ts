@@ -149,7 +149,7 @@ interface Parts {
 
 async function route(parts: Parts, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://localhost');
-  const method = /^\/api\/([A-Za-z.]+)$/.exec(url.pathname)?.[1];
+  const method = /^\/api\/([A-Za-z0-9.]+)$/.exec(url.pathname)?.[1];
   if (method !== undefined) await parts.api.handle(method, request, response);
   else if (url.pathname.startsWith(UPLOAD_PATH))
     await receiveUpload(parts.state.files, url.pathname, request, response);
