@@ -67,12 +67,14 @@ export const ACTIONS = {
 } as const;
 
 export function drawCard(view: CardView): DrawnCard {
-  const { blocks: subject, needsReview } = subjectBlocks(view);
+  const { blocks: subject, asks, needsReview } = subjectBlocks(view);
   const shown = digestOf('card', JSON.stringify(subject));
+  // Nobody is asked for anything any more.
+  const told = view.state.status === 'pending' ? subject : subject.filter((block) => !asks.includes(block));
   const blocks = [
     { type: 'header' as const, text: plain(headerText(view)) },
     ...stateBlocks(view),
-    ...subject,
+    ...told,
     ...buttonBlocks(view, shown, needsReview),
   ];
   return { text: summary(view), blocks, shown, needsReview };
@@ -80,9 +82,15 @@ export function drawCard(view: CardView): DrawnCard {
 
 /* ---- what is decided on: the same in every state ---- */
 
-function subjectBlocks(view: CardView): { blocks: KnownBlock[]; needsReview: boolean } {
+/** `asks`: those among the blocks that tell people what to do. */
+function subjectBlocks(view: CardView): {
+  blocks: KnownBlock[];
+  asks: readonly KnownBlock[];
+  needsReview: boolean;
+} {
   const { terms } = view;
-  const blocks: KnownBlock[] = [factsBlock(view), ...deadlineBlocks(terms), ourNote(whyText(terms))];
+  const asks = deadlineBlocks(terms);
+  const blocks: KnownBlock[] = [factsBlock(view), ...asks, ourNote(whyText(terms))];
   let needsReview = false;
   if (terms.statedReason !== undefined) {
     const reason = cutToBudget(visibleText(terms.statedReason).text, {
@@ -113,14 +121,14 @@ function subjectBlocks(view: CardView): { blocks: KnownBlock[]; needsReview: boo
     blocks.push(ourSection(title), ...readingNotes(reading), asWritten(shown.text));
   }
   if (needsReview && reading !== undefined) {
-    blocks.push(
-      ourSection(
-        '*Not everything fits on this card.* Press Review to read all of it; approving is possible only there.',
-      ),
+    const hint = ourSection(
+      '*Not everything fits on this card.* Press Review to read all of it; approving is possible only there.',
     );
+    asks.push(hint);
+    blocks.push(hint);
   }
   blocks.push(ourNote(`Digest ${shortDigest(view.termsDigest)} · ${terms.id}`));
-  return { blocks, needsReview };
+  return { blocks, asks, needsReview };
 }
 
 export function readingOf(view: CardView): ArgumentsReading | undefined {
@@ -148,7 +156,7 @@ export function factsBlock({ terms, team }: CardView): KnownBlock {
 }
 
 function environmentFact(environment: string): string {
-  return environment === 'production' ? `${code(environment)}: *the real thing*` : code(environment);
+  return environment === 'production' ? `${code(environment)}: *changes real data*` : code(environment);
 }
 
 export function deadlineBlocks(terms: ProposalTerms): KnownBlock[] {

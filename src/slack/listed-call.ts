@@ -52,7 +52,7 @@ function factsText({ terms, team }: CardView): string {
   const { context } = terms;
   const where =
     context.environment === 'production'
-      ? `${code(context.environment)}: *the real thing*`
+      ? `${code(context.environment)}: *changes real data*`
       : code(context.environment);
   const principal = context.principal.startsWith('slack:')
     ? mention(context.principal as Parameters<typeof mention>[0], team)

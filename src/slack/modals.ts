@@ -113,7 +113,7 @@ export function noticeModal(title: string, text: string): types.ModalView {
 }
 
 function subjectSection({ tool, tenant, environment }: ModalSubject): KnownBlock {
-  const where = environment === 'production' ? `${code(environment)}: *the real thing*` : code(environment);
+  const where = environment === 'production' ? `${code(environment)}: *changes real data*` : code(environment);
   return ourSection(`${code(tool)} for ${code(tenant)} in ${where}`);
 }
 

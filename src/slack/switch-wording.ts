@@ -40,7 +40,7 @@ export function stateText(status: Pick<SwitchStatus, 'state' | 'closed'>): strin
   return CLOSED[status.closed ?? 'unreadable'];
 }
 
-const ARM = `An arming operator has to type ${code(`${WRITES_COMMAND} on <reason>`)}.`;
+const ARM = `Somebody whom the policy lets turn writes on has to type ${code(`${WRITES_COMMAND} on <reason>`)}.`;
 
 const CLOSED: Readonly<Record<Closed, string>> = {
   never_armed: `*Writes are off*, and nobody switched them off: nobody has turned them on yet, or Redis was emptied and the switch with it. ${ARM}`,

@@ -146,7 +146,7 @@ function peopleInsisted(loaded: LoadedPolicy, call: PlacedCall): Asked | undefin
   for (const { list, at, whose } of lists) {
     if (!listsTool(list, tool.name)) continue;
     const index = list.findIndex((name) => name === EVERY_TOOL || name === tool.name);
-    const why = `because ${tool.name} is listed under approvals.required_for${whose}`;
+    const why = `because the policy wants a person for every ${tool.name}${whose} (approvals.required_for)`;
     return { by: where(loaded, [...at, index]), why };
   }
   if (tool.irreversible !== false) {

@@ -58,7 +58,7 @@ export interface Forbid {
 export interface RequireApproval {
   readonly verdict: 'require_approval';
   readonly by: string;
-  /** Why people are asked: "because ticket.close is listed under approvals.required_for". */
+  /** Why people are asked: "because the policy wants a person for every ticket.close (approvals.required_for)". */
   readonly why: string;
   readonly rule: ApprovalRule;
 }

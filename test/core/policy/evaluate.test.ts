@@ -226,7 +226,7 @@ describe('what people decide', () => {
     expect(judge(grown, { tool: 'ticket.close', ...SUPPORT })).toEqual({
       verdict: 'require_approval',
       by: 'approvals.required_for[0] (line 10); approvals.defaults (line 11)',
-      why: 'because ticket.close is listed under approvals.required_for',
+      why: 'because the policy wants a person for every ticket.close (approvals.required_for)',
       rule: {
         approvers: ['usergroup:S0SUPPORT'],
         quorum: 1,
