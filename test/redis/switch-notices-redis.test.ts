@@ -161,6 +161,9 @@ describe('who wants writes on', () => {
   it('is bound to the epoch, the scope and the words', async () => {
     const parts = partsOn(1);
     const epoch = await offAt(parts);
+    expect(await parts.arming.ask({ ...ask, epoch: epoch - 1, person: ANA })).toEqual({
+      state: 'epoch_moved',
+    });
     const first = await parts.arming.ask({ ...ask, epoch, person: ANA });
     const id = first.state === 'waiting' ? first.request.id : '';
     const acme = { tenant: TenantId.parse('acme') };

@@ -138,6 +138,8 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
       payload: old?.payload as Record<string, unknown>,
       acceptsResponse: true,
     });
+    // Slack is answered before the work is done: stopping waits for it.
+    await t.surface.stop();
     expect(await state()).toBe('off');
   });
 
@@ -158,6 +160,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
       payload: old?.payload as Record<string, unknown>,
       acceptsResponse: true,
     });
+    await replica.stop();
     expect(await state()).toBe('off');
     expect(await t.entries('switch.on')).toHaveLength(2);
   });
