@@ -15,6 +15,7 @@ import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
 import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
 import { FoldingRedis } from './redis/folding-redis.ts';
+import { GrantStoreRedis } from './redis/grant-store-redis.ts';
 import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
 import { InstallationStoreRedis } from './redis/installation-store-redis.ts';
 import { OnceMemoryRedis } from './redis/once-memory-redis.ts';
@@ -71,6 +72,7 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
             : { mode: 'http', signingSecret: transport.signingSecret.reveal(), ...transport.listen },
       },
       store,
+      grants: new GrantStoreRedis({ redis: connections.redis, shards: config.shards }),
       outbox: new CardOutboxRedis({
         redis: connections.redis,
         subscriber: connections.subscriber,

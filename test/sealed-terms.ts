@@ -8,6 +8,7 @@ import {
   type SignedDecision,
   signDecision,
 } from '../src/core/approval/decision.ts';
+import type { SignedGrant } from '../src/core/grant/grant.ts';
 import { CallContext, type CallContextInput } from '../src/core/identity/call-context.ts';
 import { PersonId } from '../src/core/identity/ids.ts';
 import type { ApprovalRule } from '../src/core/policy/verdict.ts';
@@ -66,6 +67,8 @@ export interface TermsOverrides {
   rule?: Partial<RuleInput>;
   /** The policy itself allows the call; with a budget or without. */
   automatic?: { budget?: BudgetTerms };
+  /** Somebody allowed it before. */
+  granted?: SignedGrant;
   startWithinMs?: number;
   idempotencyKey?: string;
   statedReason?: string;
@@ -98,7 +101,9 @@ export function sealedTerms(given: TermsOverrides): SealedTerms {
     policyVersion: given.policyVersion ?? createHash('sha256').update('policy').digest('hex'),
     basis: given.automatic
       ? { kind: 'policy', by: 'auto_approve[0]', ...given.automatic }
-      : { kind: 'people', by: 'approvals.required_for', why: 'ticket.close needs a person', rule },
+      : given.granted
+        ? { kind: 'grant', by: 'approvals.rules[0]', why: 'a test', rule, grant: given.granted }
+        : { kind: 'people', by: 'approvals.required_for', why: 'ticket.close needs a person', rule },
     ...(given.statedReason === undefined ? {} : { statedReason: given.statedReason }),
     ...(given.idempotencyKey === undefined ? {} : { idempotencyKey: given.idempotencyKey }),
     switchEpoch: given.epoch,

@@ -8,6 +8,7 @@ import { DecisionDesk, type DecisionDeskParts, type Sights } from '../core/appro
 import type { RecentDecisions } from '../core/approval/recent-decisions.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
+import type { GrantStore } from '../core/grant/grant-store.ts';
 import type { TenantId } from '../core/identity/ids.ts';
 import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
@@ -30,6 +31,7 @@ import { Channels, type SlackProblem } from './channels.ts';
 import { clientOptions, type Reach, type WorkspaceClients, type Workspaces } from './clients.ts';
 import { WritesCommand } from './commands.ts';
 import { DigestPublisher } from './digest-publisher.ts';
+import { GrantSurface } from './grant-surface.ts';
 import { HomeInbox } from './home-inbox.ts';
 import { HomeTab } from './home-tab.ts';
 import { payloadIsFor } from './http-guard.ts';
@@ -81,6 +83,7 @@ export interface SlackSurfaceParts {
   readonly config: SlackConfig;
   readonly store: ProposalStore;
   readonly outbox: CardOutbox;
+  readonly grants: GrantStore;
   readonly folding: Folding;
   readonly switch: WriteSwitch;
   readonly recentDecisions: RecentDecisions;
@@ -258,6 +261,15 @@ async function openSurface(
     inFlight,
     logger,
   });
+  const grants = new GrantSurface({
+    ...parts,
+    desk,
+    directory,
+    placeOf,
+    workspaceOf,
+    toolOf: (name) => definitionOf(parts.registry, name),
+    inFlight,
+  });
   const command = new WritesCommand({
     ...parts,
     directory,
@@ -266,7 +278,7 @@ async function openSurface(
     sealedOf,
     post,
     onFlip: () => announcer.wake(),
-    subcommands: parts.subcommands ?? [],
+    subcommands: [grants.subcommand, ...(parts.subcommands ?? [])],
     inFlight,
   });
 
@@ -281,6 +293,7 @@ async function openSurface(
   actions.register(app);
   batches.register(app);
   command.register(app);
+  grants.register(app);
   home.register(app);
   hearRemovals(app, installed, inFlight);
   await watch.start();
@@ -296,12 +309,14 @@ async function openSurface(
     await inFlight.drain(DRAIN_MS);
     await home.stop();
     await announcer.stop();
+    await grants.stop();
     await publisher.stop();
     await digests.stop();
     await installing.stop();
   };
   try {
     await publisher.start();
+    await grants.start();
     await home.start();
     await digests.start();
     announcer.start();
@@ -368,6 +383,11 @@ const Removal = z.looseObject({ team_id: z.string().nullish(), enterprise_id: z.
 function redactOf(registry: ShownTools, tool: string): readonly string[] | undefined {
   const known = registry.get(tool);
   return known === undefined ? undefined : (known.redact ?? []);
+}
+
+function definitionOf(registry: ShownTools, name: string): ToolDefinition | undefined {
+  const known = registry.get(name);
+  return known !== undefined && 'inputSchema' in known ? known : undefined;
 }
 
 function sightsOf(view: CardView, reversible: boolean): Sights {

@@ -64,6 +64,7 @@ export const ACTIONS = {
   review: 'cs_review',
   reviewNext: 'cs_review_next',
   reviewBack: 'cs_review_back',
+  grant: 'cs_grant',
 } as const;
 
 export function drawCard(view: CardView): DrawnCard {
@@ -380,8 +381,10 @@ function buttonBlocks(view: CardView, shown: Digest, needsReview: boolean): Know
   const elements: types.Button[] = [];
   const { alike } = view;
   const first = alike === undefined ? 'Approve' : `Approve 1 of ${alike.calls.length}`;
-  if (!needsReview) elements.push({ ...approveButton(value, rule), text: plain(first) });
-  else if (view.redact !== undefined) {
+  if (!needsReview) {
+    elements.push({ ...approveButton(value, rule), text: plain(first) });
+    if (alike === undefined) elements.push(...grantButton(value, rule));
+  } else if (view.redact !== undefined) {
     elements.push({
       type: 'button',
       action_id: ACTIONS.review,
@@ -434,6 +437,20 @@ function approveButton(value: string, rule: ApprovalRule): types.Button {
       deny: plain('Back'),
     },
   };
+}
+
+/** Only where the rule has grants, and only on a card that shows the call whole. What it opens decides nothing yet. */
+function grantButton(value: string, rule: ApprovalRule): types.Button[] {
+  if (rule.grants === undefined) return [];
+  return [
+    {
+      type: 'button',
+      action_id: ACTIONS.grant,
+      text: plain('Approve and allow more…'),
+      value,
+      accessibility_label: 'Approve this call and choose which later ones may run without asking',
+    },
+  ];
 }
 
 function denyButton(value: string, rule: ApprovalRule): types.Button {

@@ -39,7 +39,6 @@ version: 1
 tools: { allow: [ticket.label, ticket.tag, db.drop] }
 write_tools: { enabled: true }
 approvals:
-  required_for: [ticket.label]
   defaults: { approvers: ["user:U0ANA", "user:U0BEN"], expires_in: 10m, reason: { deny: required } }
   rules:
     - tools: [ticket.label, ticket.tag]

@@ -14,6 +14,7 @@ import { ArmingRequestsRedis } from '../../src/redis/arming-requests-redis.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
 import { FoldingRedis } from '../../src/redis/folding-redis.ts';
+import { GrantStoreRedis } from '../../src/redis/grant-store-redis.ts';
 import { HeardCommandsRedis } from '../../src/redis/heard-commands-redis.ts';
 import { OnceMemoryRedis } from '../../src/redis/once-memory-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
@@ -161,6 +162,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
       apiUrl: slack.apiUrl,
     },
     store,
+    grants: new GrantStoreRedis({ redis: client, shards }),
     outbox: new CardOutboxRedis({ redis: client, subscriber: redis.connect(), shards }),
     folding: new FoldingRedis({ redis: client, shards }),
     switch: writeSwitch,

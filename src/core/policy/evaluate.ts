@@ -98,7 +98,8 @@ function writeVerdict(loaded: LoadedPolicy, call: PlacedCall): Verdict {
   const disabled = writesDisabled(loaded, call);
   if (disabled !== undefined) return disabled;
   const insisted = peopleInsisted(loaded, call);
-  if (insisted !== undefined) return askPeople(loaded, call, insisted);
+  // A person decides each of these: what somebody allowed before does not stand for that.
+  if (insisted !== undefined) return withoutGrants(askPeople(loaded, call, insisted));
   const automatic = automaticVerdict(loaded, call);
   if (automatic !== undefined) return automatic;
 
@@ -209,6 +210,12 @@ function askPeople(loaded: LoadedPolicy, call: PlacedCall, asked: Asked): Requir
     rule.grants = { maxUses: grants.max_uses, forMs: grants.for };
   }
   return { verdict: 'require_approval', by: `${asked.by}; ${where(loaded, at)}`, why: asked.why, rule };
+}
+
+function withoutGrants(verdict: RequireApproval | Forbid): RequireApproval | Forbid {
+  if (verdict.verdict === 'forbid') return verdict;
+  const { grants: _, ...rule } = verdict.rule;
+  return { ...verdict, rule };
 }
 
 function excludedPeople(loaded: LoadedPolicy, { tenant, context }: PlacedCall): PersonId[] {

@@ -1,4 +1,4 @@
-import { effectiveTerms } from './approval-terms.ts';
+import { effectiveTerms, listsTool } from './approval-terms.ts';
 import { type ApproverRef, approverKind } from './approver.ts';
 import { formatDuration } from './duration.ts';
 import { type ApprovalTerms, EVERY_TOOL, type Policy } from './policy.ts';
@@ -123,6 +123,9 @@ function* checkGrants(
       const tool = tools?.get(name);
       if (name === EVERY_TOOL) {
         yield { path: at, message: '"*" cannot have grants: name the tools that may be granted' };
+      } else if (listsTool(policy.approvals.required_for, name)) {
+        const message = `${name} is listed under approvals.required_for: a person decides each call of it, so it cannot have grants`;
+        yield { path: at, message };
       } else if (tool?.effect === 'read') {
         yield { path: at, message: `${name} only reads: reads need no approval and no grant` };
       } else if (tool?.irreversible) {
