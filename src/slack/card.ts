@@ -267,7 +267,7 @@ function stateBlocks({ terms, state, team, alike }: CardView): KnownBlock[] {
 function alikeBlocks({ calls, together }: AlikeCalls): KnownBlock[] {
   const others = calls.length - 1;
   const lines = calls.map(
-    ({ id, run, deadline }, index) => `${index + 1}. ${id} · run ${run} · decide before ${utc(deadline)}`,
+    ({ id, run, deadline }, index) => `${index + 1}. ${id} · run ${cutLoudly(run, 24).text} · decide before ${utc(deadline)}`,
   );
   return [
     ourSection(

@@ -67,21 +67,23 @@ export interface Folding {
 }
 
 /**
- * Equal for proposals that ask for the same thing in the same words under the same rule: all that the card of the one
- * shows of the other, but for its id, its run and its deadline. Over exact bytes: what only looks alike is not.
+ * Equal for proposals that ask for the same thing in the same words under the same rule. Left out is only what differs
+ * from proposal to proposal by itself, so that whatever else terms may come to say keeps two of them apart. Over exact
+ * bytes: what only looks alike is not.
  */
 export function alikeDigest(terms: ProposalTerms): Digest {
-  const { tenant, environment, agent, principal } = terms.context;
-  const same = {
-    tenant,
-    environment,
-    agent,
-    principal,
-    tool: terms.tool,
-    toolDigest: terms.toolDigest,
-    argumentsDigest: terms.argumentsDigest,
-    basis: terms.basis,
-    statedReason: terms.statedReason ?? null,
-  };
+  const { run: _run, ...context } = terms.context;
+  const of = { ...terms, context };
+  const same = Object.fromEntries(Object.entries(of).filter(([field]) => !ITS_OWN.has(field)));
   return digestOf('alike', canonicalJson(JSON.parse(JSON.stringify(same)) as JsonValue));
 }
+
+const ITS_OWN: ReadonlySet<string> = new Set([
+  'id',
+  'nonce',
+  'createdAt',
+  'deadline',
+  'idempotencyKey',
+  'switchEpoch',
+  'policyVersion',
+]);

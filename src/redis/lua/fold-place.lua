@@ -34,8 +34,12 @@ if not p or p.status ~= 'pending' then
     redraw(first)
   end
   if was_folded then
-    redis.call('HINCRBY', digest, 'settled:' .. (p and p.status or 'expired'), 1)
-    if p and p.status == 'halted' and p.cause then redis.call('HSET', digest, 'cause', p.cause) end
+    -- Only the switch halts many: what was stopped for a reason of its own is not counted with them.
+    local by_switch = p and p.status == 'halted' and string.find(p.cause or '', '"kind":"switch"', 1, true)
+    if not p or p.status ~= 'halted' or by_switch then
+      redis.call('HINCRBY', digest, 'settled:' .. (p and p.status or 'expired'), 1)
+    end
+    if by_switch then redis.call('HSET', digest, 'cause', p.cause) end
     mark_digest(ask)
   end
   if had_own or was_folded then unfold() end
