@@ -146,8 +146,8 @@ describe('a token that expires', () => {
     now += 3 * HOUR;
     await t.propose({
       context: { tenant: 'globex', principal: 'service:nightly' },
-      callKey: 'after the end',
-    } as never);
+      arguments: { ticket: 'after-the-end' },
+    });
     await expect
       .poll(() => t.surface.problems().map(({ code }) => code), { timeout: 8_000 })
       .toContain('workspace_lost');

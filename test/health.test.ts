@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { Health } from '../src/health.ts';
+import { openRedis } from '../src/redis/connection.ts';
+import { redisForTests } from './redis-for-tests.ts';
+import { surfaceForTests } from './slack/surface-for-tests.ts';
+
+const redis = redisForTests();
+
+describe.each(['socket', 'http'] as const)('the health of an approval service, in %s mode', (mode) => {
+  let health: Health;
+  const t = surfaceForTests(mode, redis, {
+    adjust: (parts) => {
+      health = new Health({ redis: redis.client });
+      const { transport } = parts.config;
+      const listen = { host: '127.0.0.1', port: 0 };
+      const config =
+        transport.mode === 'socket' ? { ...parts.config, transport: { ...transport, listen } } : parts.config;
+      return { ...parts, config, health: health.answer };
+    },
+  });
+
+  async function ask(path = '/health') {
+    const response = await fetch(`http://127.0.0.1:${t.surface.port}${path}`);
+    return { status: response.status, body: (await response.json()) as Record<string, never> };
+  }
+
+  it('is failing until the permits of the switch were renewed, and good then', async () => {
+    expect(await ask()).toMatchObject({ status: 503, body: { status: 'failing', permits: { ok: false } } });
+    expect(await ask('/ready')).toEqual({ status: 503, body: { ready: false } });
+    health.permitsRenewed();
+    expect(await ask()).toMatchObject({
+      status: 200,
+      body: { status: 'ok', redis: { ok: true, warnings: [] }, slack: { ok: true }, permits: { ok: true } },
+    });
+    expect(await ask('/ready')).toEqual({ status: 200, body: { ready: true } });
+  });
+
+  it('counts what is wrong with channels, and names no tenant, no channel and no token', async () => {
+    health.permitsRenewed();
+    const { channels } = t.slack.world.workspaces[1] ?? {};
+    const [channel] = channels ?? [];
+    if (channel === undefined) throw new Error('the world has changed');
+    channel.isArchived = true;
+    const replica = await t.replica();
+    const response = await fetch(`http://127.0.0.1:${replica.port}/health`);
+    const text = await response.text();
+    expect(response.status).toBe(200);
+    expect(JSON.parse(text)).toMatchObject({
+      status: 'warning',
+      tenants: { problems: { channel_archived: 1 } },
+    });
+    for (const secret of ['globex', 'C0GLOBEX', 'xoxb', 'xapp', 'T0']) expect(text).not.toContain(secret);
+  });
+
+  it('is failing where Slack cannot be reached over the socket, and not ready while it stops', async () => {
+    health.permitsRenewed();
+    if (mode === 'socket') {
+      t.slack.faults.dropSockets();
+      await expect.poll(async () => (await ask()).status).toBe(503);
+      expect((await ask()).body).toMatchObject({ slack: { ok: false } });
+      const healthy = async () => {
+        health.permitsRenewed();
+        return (await ask()).status;
+      };
+      await expect.poll(healthy, { timeout: 15_000 }).toBe(200);
+    }
+    health.permitsRenewed();
+    health.stopping();
+    expect((await ask('/ready')).status).toBe(503);
+    expect((await ask()).status).toBe(200);
+  });
+
+  it('takes nothing but a GET', async () => {
+    const answer = await fetch(`http://127.0.0.1:${t.surface.port}/health`, { method: 'POST' });
+    expect(answer.status).toBe(404);
+  });
+});
+
+describe('what health says of Redis', () => {
+  const slack = { connected: true, problems: [] };
+
+  it('is that it would evict, that it keeps nothing, or that it does not answer', async () => {
+    const fit = new Health({ redis: redis.client });
+    fit.permitsRenewed();
+    await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    expect(await fit.report(slack)).toMatchObject({ status: 'failing', redis: { ok: false } });
+    await redis.client.config('SET', 'maxmemory-policy', 'noeviction');
+
+    const gone = openRedis({ connection: { path: '/nonexistent/redis.sock' } });
+    const health = new Health({ redis: gone.redis });
+    health.permitsRenewed();
+    const report = await health.report(slack);
+    gone.close();
+    expect(report).toMatchObject({ status: 'failing', redis: { problem: 'Redis does not answer' } });
+  });
+});
