@@ -88,7 +88,7 @@ interface CommonConfig {
   readonly shards: number;
   readonly startDeadlineMs: number;
   readonly logLevel: z.output<typeof LogLevel>;
-  /** Where /health answers, and Slack's requests in HTTP mode. */
+  /** Where the approval service answers /health, /slack/install, and Slack's requests in HTTP mode. */
   readonly listen: Listen | undefined;
 }
 

@@ -150,6 +150,8 @@ describe('a part holds only what is its own', () => {
     ['executor', 'SLACK_BOT_TOKEN', 'xoxb-1-abc'],
     ['executor', 'SLACK_APP_TOKEN', 'xapp-1-abc'],
     ['executor', 'SLACK_SIGNING_SECRET', 'x'.repeat(32)],
+    ['executor', 'SLACK_CLIENT_SECRET', 'x'.repeat(32)],
+    ['executor', 'COUNTERSIGN_TOKEN_KEY', Buffer.alloc(32).toString('base64')],
     ['guard', 'COUNTERSIGN_APPROVAL_PRIVATE_KEY', privatePem],
   ] as const)('[approval:signed-outside-redis] %s refuses to start with %s', (part, name, value) => {
     expect(problemsOf(part, { [name]: value })).toEqual([
@@ -215,6 +217,38 @@ describe('Slack', () => {
     expect(botTokens.map((token) => token.reveal())).toEqual(['xoxb-1-a', 'xoxb-2-b']);
     for (const text of ['xoxb-1-a,xoxb-1-a', 'xoxb-1-a,', 'xoxp-1-a', 'xoxb-1-a xoxb-2-b']) {
       expect(problemsOf('start', { SLACK_BOT_TOKEN: text })).toHaveLength(1);
+    }
+  });
+
+  it('takes the install flow in place of bot tokens, or beside them, and then needs all of it', () => {
+    const tokenKey = Buffer.alloc(32, 5).toString('base64');
+    const flow = {
+      SLACK_CLIENT_ID: '1234.5678',
+      SLACK_CLIENT_SECRET: '0'.repeat(32),
+      COUNTERSIGN_TOKEN_KEY: tokenKey,
+      COUNTERSIGN_PUBLIC_URL: 'https://approvals.example',
+    };
+    const { slack, listen } = configOf('start', { ...flow, SLACK_BOT_TOKEN: '' });
+    expect(slack).toMatchObject({
+      botTokens: [],
+      oauth: {
+        clientId: '1234.5678',
+        redirectUri: 'https://approvals.example/slack/oauth_redirect',
+      },
+    });
+    expect(listen).toEqual({ host: '127.0.0.1', port: 3000 });
+    expect(inspect(slack, { depth: 9 })).not.toContain(tokenKey);
+    expect(configOf('start', flow).slack.botTokens).toHaveLength(1);
+    expect(configOf('start').slack.oauth).toBeUndefined();
+    expect(problemsOf('start', { SLACK_CLIENT_ID: '1234.5678' })).toEqual([
+      expect.stringMatching(/^SLACK_CLIENT_SECRET is missing/),
+      expect.stringMatching(/^COUNTERSIGN_TOKEN_KEY is missing/),
+    ]);
+    const both = `${tokenKey}, ${Buffer.alloc(32, 6).toString('base64url')}`;
+    const { oauth } = configOf('start', { ...flow, COUNTERSIGN_TOKEN_KEY: both }).slack;
+    expect(oauth?.tokenKeys.reveal().opening.size).toBe(2);
+    for (const wrong of [Buffer.alloc(31).toString('base64'), `${tokenKey},`, 'a pass phrase, and more']) {
+      expect(problemsOf('start', { ...flow, COUNTERSIGN_TOKEN_KEY: wrong })).toHaveLength(1);
     }
   });
 
@@ -301,6 +335,7 @@ describe('numbers', () => {
     ['PORT', '3e3'],
     ['PORT', '0x50'],
     ['COUNTERSIGN_SHARDS', '0'],
+    ['COUNTERSIGN_SHARDS', '257'],
     ['COUNTERSIGN_START_DEADLINE_MS', '4'],
     ['COUNTERSIGN_START_DEADLINE_MS', '99999999999999999999'],
   ])('refuses %s=%s', (name, value) => {
