@@ -33,6 +33,7 @@ export {
   Withdrawn,
   WritesDisabled,
 } from './guard/call-errors.ts';
+export { EditedResult } from './guard/edited-result.ts';
 export type { ProposalHandle, ToolCallInput, WaitOptions } from './guard/guard.ts';
 export { CredentialsFromFiles } from './queue/credentials-from-files.ts';
 export { RedisUnfit } from './redis/connection.ts';

@@ -9,6 +9,7 @@ import { PolicyFile } from './policy-file.ts';
 import { credentialProviderOf } from './queue/credentials-of-config.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
 import { ExecutionWorker } from './queue/execution-worker.ts';
+import { Previewer } from './queue/previewer.ts';
 import { Sweeper } from './queue/sweeper.ts';
 import { ArmingRequestsRedis } from './redis/arming-requests-redis.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
@@ -19,6 +20,7 @@ import { GrantStoreRedis } from './redis/grant-store-redis.ts';
 import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
 import { InstallationStoreRedis } from './redis/installation-store-redis.ts';
 import { OnceMemoryRedis } from './redis/once-memory-redis.ts';
+import { PreviewTasksRedis } from './redis/preview-tasks-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
 import { RecentDecisionsRedis } from './redis/recent-decisions-redis.ts';
 import { SwitchNoticesRedis } from './redis/switch-notices-redis.ts';
@@ -156,11 +158,22 @@ export async function startExecutor(config: ExecutorConfig, logger: Logger): Pro
     logger,
   });
   worker.start();
+  const previewer = new Previewer({
+    tasks: new PreviewTasksRedis({ redis: connections.redis, shards: config.shards }),
+    store,
+    registry,
+    policy: policy.holder,
+    proposalKeys: [config.proposalKey.reveal()],
+    credentials,
+    logger,
+  });
+  previewer.start();
   const sweeper = new Sweeper({ store, dispatch, logger });
   sweeper.start();
   return {
     async stop() {
       await sweeper.stop();
+      await previewer.stop();
       const left = await worker.stop();
       policy.close();
       await closeStores(stores);

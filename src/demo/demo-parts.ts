@@ -56,7 +56,8 @@ export async function startDemoParts(options: DemoOptions): Promise<DemoParts> {
       executor: join(directory, 'credentials', 'executor'),
       guard: join(directory, 'credentials', 'guard'),
     };
-    helpDesk.writeCredentials(credentials.executor, 'write');
+    // The executor reads as well: for the previews that the cards show.
+    helpDesk.writeCredentials(credentials.executor);
     helpDesk.writeCredentials(credentials.guard, 'read');
     const policyText = readFileSync(POLICY, 'utf8');
     const installation = await startInstallation({

@@ -13,6 +13,7 @@ import { evaluate } from '../core/policy/evaluate.ts';
 import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { Allow, RequireApproval } from '../core/policy/verdict.ts';
+import { successorOf } from '../core/proposal/edit-link.ts';
 import { type ProposalRecord, TERMINAL_STATUSES } from '../core/proposal/proposal.ts';
 import {
   newProposalId,
@@ -26,7 +27,7 @@ import {
   type ProposalStore,
   StoreUnavailable,
 } from '../core/proposal/proposal-store.ts';
-import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
+import { MOST_EDITS, type ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type ProposalKey, type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
 import { describeScope } from '../core/switch/scope.ts';
 import type { SwitchReading, WriteSwitch } from '../core/switch/write-switch.ts';
@@ -46,6 +47,7 @@ import {
   Unavailable,
   WritesDisabled,
 } from './call-errors.ts';
+import { withEdit } from './edited-result.ts';
 import { resultOf } from './proposal-result.ts';
 
 /** A tool call as an agent makes it. Nothing in it says who calls: that is the context's, from the host. */
@@ -430,12 +432,17 @@ export class Guard {
   }
 }
 
-/** One proposal, from the agent's side. */
+type HandleParts = Pick<GuardParts, 'store' | 'waiter' | 'dispatch' | 'closing' | 'proposalKey' | 'logger'>;
+
+/**
+ * One proposal, from the agent's side. Where a person changed its arguments, another proposal stands in its place: then
+ * its status, its result and its withdrawal are those of that one.
+ */
 export class ProposalHandle {
   readonly #sealed: SealedTerms;
-  readonly #parts: Pick<GuardParts, 'store' | 'waiter' | 'dispatch' | 'closing'>;
+  readonly #parts: HandleParts;
 
-  constructor(sealed: SealedTerms, parts: Pick<GuardParts, 'store' | 'waiter' | 'dispatch' | 'closing'>) {
+  constructor(sealed: SealedTerms, parts: HandleParts) {
     this.#sealed = sealed;
     this.#parts = parts;
   }
@@ -451,11 +458,11 @@ export class ProposalHandle {
 
   /** The state's name, now. @throws Unavailable */
   async status(): Promise<ProposalRecord['state']['status']> {
-    return (await this.#record()).state.status;
+    return (await this.#standing()).record.state.status;
   }
 
   /**
-   * The tool's result, once people have decided and it has run.
+   * The tool's result, once people have decided and it has run; an EditedResult where they changed the arguments.
    * @throws ApprovalDenied, ApprovalExpired, Halted, Withdrawn, ExecutionFailed, OutcomeUnknown, StillPending; or the
    * signal's reason.
    */
@@ -470,8 +477,12 @@ export class ProposalHandle {
     const signals = [closed.signal, timeout, wait.signal].filter((signal) => signal !== undefined);
     const settled = (record: ProposalRecord) => TERMINAL_STATUSES.has(record.state.status);
     try {
-      const record = await waiter.waitFor(this.id, settled, { signal: AbortSignal.any(signals) });
-      return resultOf(record);
+      const signal = AbortSignal.any(signals);
+      const read = (id: ProposalId) => waiter.waitFor(id, settled, { signal });
+      const { sealed, record } = await this.#followed(read, (id) =>
+        waiter.waitFor(id, () => true, { signal }),
+      );
+      return withEdit(sealed.terms, () => resultOf(record));
     } catch (error) {
       if (closing.aborted && !wait.signal?.aborted && !(error instanceof CallError)) {
         throw new StillPending(
@@ -498,23 +509,58 @@ export class ProposalHandle {
   /** Takes the proposal back. False: it was settled, or had started, before. @throws Unavailable */
   async withdraw(why?: string): Promise<boolean> {
     const { agent, principal } = this.#sealed.terms.context;
-    const settled = await available(() =>
-      this.#parts.store.withdraw(this.id, {
-        agent,
-        principal,
-        ...(why === undefined ? {} : { why: why.slice(0, 500) }),
-      }),
-    );
-    if (settled === 'settled')
-      await this.#parts.dispatch.wake(this.id).catch(() => 'the job finds it settled when it is due');
-    return settled === 'settled';
+    const by = { agent, principal, ...(why === undefined ? {} : { why: why.slice(0, 500) }) };
+    for (let { id } = this; ; ) {
+      const settled = await available(() => this.#parts.store.withdraw(id, by));
+      if (settled === 'settled') {
+        await this.#parts.dispatch.wake(id).catch(() => 'the job finds it settled when it is due');
+        return true;
+      }
+      // Perhaps a person changed the call, and what stands in its place can be taken back.
+      const standing = await this.#standing();
+      if (standing.record.id === id) return false;
+      ({ id } = standing.record);
+    }
   }
 
-  async #record(): Promise<ProposalRecord> {
-    const record = await available(() => this.#parts.store.read(this.id));
+  #standing(): Promise<Standing> {
+    const read = (id: ProposalId) => this.#record(id);
+    return this.#followed(read, read);
+  }
+
+  /** From the agent's own proposal over every edit to the one that stands. `first` reads one that may be edited yet. */
+  async #followed(
+    first: (id: ProposalId) => Promise<ProposalRecord>,
+    next: (id: ProposalId) => Promise<ProposalRecord>,
+  ): Promise<Standing> {
+    let standing: Standing = { sealed: this.#sealed, record: await first(this.id) };
+    for (let edits = 0; ; edits += 1) {
+      const { state } = standing.record;
+      if (state.status !== 'halted' || state.cause.kind !== 'edited') return standing;
+      const { to } = state.cause;
+      const sealed = successorOf(standing.sealed.terms, await next(to), this.#parts.proposalKey);
+      if (sealed === undefined || edits >= MOST_EDITS) {
+        this.#parts.logger.error({ proposal: this.id, to }, 'an edit in the store is not sealed by us');
+        throw new Unavailable(
+          `The store says that a person changed ${this.id}, and holds no such change. Nothing is known to have run. Do not propose it again; tell an operator.`,
+          { proposal: this.id, retryable: false },
+        );
+      }
+      standing = { sealed, record: await first(to) };
+    }
+  }
+
+  async #record(id: ProposalId): Promise<ProposalRecord> {
+    const record = await available(() => this.#parts.store.read(id));
     if (record === undefined) throw new Unavailable('The proposal is no longer kept.', { proposal: this.id });
     return record;
   }
+}
+
+/** The proposal that stands for a call now: the agent's own, or what a person made of it. */
+interface Standing {
+  readonly sealed: SealedTerms;
+  readonly record: ProposalRecord;
 }
 
 interface Extras {

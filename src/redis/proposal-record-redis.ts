@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SignedDecision } from '../core/approval/decision.ts';
 import { Outcome } from '../core/execution/outcome.ts';
+import { PersonId } from '../core/identity/ids.ts';
 import {
   type CardRef,
   type HaltCause,
@@ -59,7 +60,21 @@ const Cause = z.discriminatedUnion('kind', [
     })
     .transform((cause): HaltCause => ({ ...cause, why: cause.why })),
   z.strictObject({ kind: z.literal('refused'), refusal: z.string(), message: z.string() }),
+  z.strictObject({ kind: z.literal('edited'), by: PersonId, to: ProposalId }),
 ]);
+
+/** Nothing is decided by it, so what somebody else put there is only not shown. */
+const Preview = z
+  .string()
+  .transform((text): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return undefined;
+    }
+  })
+  .pipe(z.strictObject({ text: z.string(), seal: z.string() }))
+  .catch({ text: '', seal: '' });
 
 const Common = z.object({
   id: ProposalId,
@@ -69,6 +84,7 @@ const Common = z.object({
   voters: jsonOf(z.array(z.string())).optional(),
   card: jsonOf(CardFields).optional(),
   cardRevision: Count.optional(),
+  preview: Preview.optional(),
   cardTries: Count.optional(),
   told: jsonOf(z.array(z.string())).optional(),
 });
@@ -115,6 +131,7 @@ export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalR
       revision: common.revision,
       card: common.card,
       cardRevision: common.cardRevision,
+      ...(common.preview === undefined ? {} : { preview: common.preview }),
       unseenCards: common.cardTries ?? 0,
       told: common.told ?? [],
     };

@@ -12,6 +12,7 @@ import type {
   Admitted,
   Created,
   Decided,
+  Edited,
   GrantUse,
   ProposalLimits,
   ProposalStore,
@@ -59,7 +60,6 @@ export class ProposalStoreRedis implements ProposalStore {
     const shard = this.#shardOf(terms);
     const own = proposalKey(terms.id);
     const idem = terms.idempotencyKey;
-    const people = terms.basis.kind === 'people' ? terms.basis.rule : undefined;
     const budget = terms.basis.kind === 'policy' ? terms.basis.budget : undefined;
     const reply = await this.#transition('create', {
       shard,
@@ -68,31 +68,7 @@ export class ProposalStoreRedis implements ProposalStore {
         idem === undefined ? own : idempotencyKey(shard, terms.context, idem),
         budget === undefined ? own : budgetKey(shard, budget.counterKey),
       ],
-      ask: {
-        id: terms.id,
-        digest: sealed.termsDigest,
-        epoch: terms.switchEpoch,
-        createdAt: terms.createdAt,
-        deadline: terms.deadline,
-        startWithinMs: terms.startWithinMs,
-        basis: terms.basis.kind,
-        grant: terms.basis.kind === 'grant' ? grantUseOf(terms.basis.grant) : undefined,
-        quorum: people?.quorum,
-        excluded: people === undefined ? undefined : JSON.stringify(people.excluded),
-        tenant: terms.context.tenant,
-        environment: terms.context.environment,
-        agent: terms.context.agent,
-        principal: terms.context.principal,
-        tool: terms.tool,
-        nonce: terms.nonce,
-        argumentsDigest: terms.argumentsDigest,
-        idem: idem !== undefined,
-        counterKey: budget?.counterKey,
-        budgetMax: budget?.max,
-        budgetPerMs: budget?.perMs,
-        ...limits,
-        seen: this.#epochs.seen(shard),
-      },
+      ask: { ...writtenOf(sealed), ...limits, seen: this.#epochs.seen(shard) },
       texts: [sealed.text, sealed.seal, JSON.stringify(createdDetail(sealed))],
     });
     switch (reply.word) {
@@ -125,6 +101,46 @@ export class ProposalStoreRedis implements ProposalStore {
         };
       default:
         throw unexpected('create', reply.word);
+    }
+  }
+
+  async edit(from: SealedTerms, to: SealedTerms): Promise<Edited> {
+    const { id, edits } = to.terms;
+    const shard = this.#shardOf(to.terms);
+    const reply = await this.#transition('edit', {
+      shard,
+      keys: [proposalKey(from.terms.id), proposalKey(id)],
+      ask: {
+        ...writtenOf(to),
+        from: from.terms.id,
+        fromDigest: from.termsDigest,
+        by: edits?.by,
+        seen: this.#epochs.seen(shard),
+      },
+      texts: [
+        to.text,
+        to.seal,
+        JSON.stringify(createdDetail(to)),
+        JSON.stringify({
+          by: edits?.by,
+          to: id,
+          was: from.terms.argumentsDigest,
+          is: to.terms.argumentsDigest,
+        }),
+      ],
+    });
+    switch (reply.word) {
+      case 'edited':
+        return { ok: true, record: recordIn(reply, id) };
+      case 'not_found':
+      case 'already_settled':
+      case 'too_late':
+      case 'writes_off':
+      case 'terms_changed':
+      case 'stale_terms':
+        return { ok: false, refusal: reply.word };
+      default:
+        throw unexpected('edit', reply.word);
     }
   }
 
@@ -382,6 +398,37 @@ function unexpected(what: string, word: string): Error {
   );
 }
 
+/** What the scripts that write a proposal are asked; scripts cannot read sealed terms. */
+function writtenOf(sealed: SealedTerms): Record<string, unknown> {
+  const { terms } = sealed;
+  const idem = terms.idempotencyKey;
+  const people = terms.basis.kind === 'people' ? terms.basis.rule : undefined;
+  const budget = terms.basis.kind === 'policy' ? terms.basis.budget : undefined;
+  return {
+    id: terms.id,
+    digest: sealed.termsDigest,
+    epoch: terms.switchEpoch,
+    createdAt: terms.createdAt,
+    deadline: terms.deadline,
+    startWithinMs: terms.startWithinMs,
+    basis: terms.basis.kind,
+    grant: terms.basis.kind === 'grant' ? grantUseOf(terms.basis.grant) : undefined,
+    quorum: people?.quorum,
+    excluded: people === undefined ? undefined : JSON.stringify(people.excluded),
+    tenant: terms.context.tenant,
+    environment: terms.context.environment,
+    agent: terms.context.agent,
+    principal: terms.context.principal,
+    tool: terms.tool,
+    nonce: terms.nonce,
+    argumentsDigest: terms.argumentsDigest,
+    idem: idem !== undefined,
+    counterKey: budget?.counterKey,
+    budgetMax: budget?.max,
+    budgetPerMs: budget?.perMs,
+  };
+}
+
 /** Digests and names; the arguments themselves stay in the sealed terms. */
 function createdDetail({ terms, termsDigest }: SealedTerms): Record<string, unknown> {
   const { context, basis } = terms;
@@ -410,6 +457,9 @@ function createdDetail({ terms, termsDigest }: SealedTerms): Record<string, unkn
       : {}),
     ...(basis.kind === 'policy' && basis.budget ? { budget: basis.budget } : {}),
     switchEpoch: terms.switchEpoch,
+    ...(terms.edits === undefined
+      ? {}
+      : { edits: { from: terms.edits.from, by: terms.edits.by, editors: terms.edits.editors } }),
   };
 }
 

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { type ApprovalPrivateKey, publicKeyFor } from '../core/approval/decision.ts';
 import { DecisionDesk, type DecisionDeskParts, type Sights } from '../core/approval/decision-desk.ts';
+import { EditDesk } from '../core/approval/edit-desk.ts';
 import type { RecentDecisions } from '../core/approval/recent-decisions.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
@@ -13,6 +14,7 @@ import type { TenantId } from '../core/identity/ids.ts';
 import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { Folding } from '../core/proposal/folding.ts';
+import { openPreview } from '../core/proposal/preview.ts';
 import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
@@ -31,6 +33,7 @@ import { Channels, type SlackProblem } from './channels.ts';
 import { clientOptions, type Reach, type WorkspaceClients, type Workspaces } from './clients.ts';
 import { WritesCommand } from './commands.ts';
 import { DigestPublisher } from './digest-publisher.ts';
+import { EditActions } from './edit-actions.ts';
 import { GrantSurface } from './grant-surface.ts';
 import { HomeInbox } from './home-inbox.ts';
 import { HomeTab } from './home-tab.ts';
@@ -154,6 +157,7 @@ async function openSurface(
     state: record.state,
     team,
     redact: redactOf(parts.registry, sealed.terms.tool),
+    preview: record.preview && openPreview(parts.keys.proposal, sealed, record.preview),
   });
 
   const open = (record: ProposalRecord) => {
@@ -270,6 +274,29 @@ async function openSurface(
     toolOf: (name) => definitionOf(parts.registry, name),
     inFlight,
   });
+  const edits = new EditActions({
+    desk: new EditDesk({
+      desk,
+      store: parts.store,
+      audit: parts.audit,
+      dispatch: parts.dispatch,
+      writeSwitch: parts.switch,
+      policy,
+      toolOf: (name) => definitionOf(parts.registry, name),
+      proposalKey: parts.keys.proposal,
+      random: randomBytes,
+      onDispatchFailed: (id, error) => {
+        logger.warn(
+          { err: error, proposal: id },
+          'an edited proposal has no job yet; the sweeper will see to it',
+        );
+      },
+    }),
+    store: parts.store,
+    workspaceOf,
+    inFlight,
+    logger,
+  });
   const command = new WritesCommand({
     ...parts,
     directory,
@@ -291,6 +318,7 @@ async function openSurface(
   const { receiver, listen } = receiverFor({ transport, appId, seen: parts.once, doors, reach, clock });
   const app = boltApp(receiver, { workspaces, installed, appId, reach });
   actions.register(app);
+  edits.register(app);
   batches.register(app);
   command.register(app);
   grants.register(app);
@@ -393,12 +421,14 @@ function definitionOf(registry: ShownTools, name: string): ToolDefinition | unde
 function sightsOf(view: CardView, reversible: boolean): Sights {
   const card = drawCard(view);
   const { shown, whole } = drawListed(view);
-  return {
+  const sights = {
     card: card.shown,
     cardIsWhole: !card.needsReview,
     review: drawReview(view)?.shown,
     listed: { shown, whole, reversible },
   };
+  if (view.preview === undefined) return sights;
+  return { ...sights, beforePreview: sightsOf({ ...view, preview: undefined }, reversible) };
 }
 
 async function mayDecideIn(

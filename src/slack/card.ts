@@ -1,13 +1,15 @@
 import type { types } from '@slack/bolt';
 import type { SignedDecision } from '../core/approval/decision.ts';
 import type { ApprovalRule } from '../core/policy/verdict.ts';
+import type { ShownPreview } from '../core/proposal/preview.ts';
 import type { ProposalState } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type Digest, digestOf, shortDigest } from '../core/tool/digest.ts';
 import { parseStrictJson } from '../core/tool/strict-json.ts';
 import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
-import { type ArgumentsReading, cutToBudget, readArguments } from './arguments-text.ts';
+import { type ArgumentsReading, cutToBudget, jsonBytes, lineCount, readArguments } from './arguments-text.ts';
+import { drawChanges, editButton, editedNote, editedStateLine, mayBeEdited } from './edit-card.ts';
 import { CARD_BUDGET, SLACK_LIMITS } from './limits.ts';
 import { LIST_ACTIONS } from './list-actions.ts';
 import {
@@ -37,6 +39,8 @@ export interface CardView {
   readonly team: string;
   /** What the tool's definition keeps from view; undefined: no such tool is known here. */
   readonly redact: readonly string[] | undefined;
+  /** What the tool says that it would do, under our seal; undefined: it has not said anything. */
+  readonly preview?: ShownPreview | undefined;
   /** Identical calls that wait on this card with it; undefined: it waits alone. */
   readonly alike?: AlikeCalls | undefined;
 }
@@ -64,6 +68,7 @@ export const ACTIONS = {
   review: 'cs_review',
   reviewNext: 'cs_review_next',
   reviewBack: 'cs_review_back',
+  edit: 'cs_edit',
   grant: 'cs_grant',
 } as const;
 
@@ -93,6 +98,10 @@ function subjectBlocks(view: CardView): {
   const asks = deadlineBlocks(terms);
   const blocks: KnownBlock[] = [factsBlock(view), ...asks, ourNote(whyText(terms))];
   let needsReview = false;
+  let room: { bytes: number; lines: number } = {
+    bytes: CARD_BUDGET.previewBytes,
+    lines: CARD_BUDGET.previewLines,
+  };
   if (terms.statedReason !== undefined) {
     const reason = cutToBudget(visibleText(terms.statedReason).text, {
       bytes: CARD_BUDGET.statedReasonBytes,
@@ -105,6 +114,14 @@ function subjectBlocks(view: CardView): {
     );
   }
   const reading = readingOf(view);
+  let taken = 0;
+  if (terms.edits !== undefined && reading !== undefined) {
+    const budget = { bytes: CARD_BUDGET.changesBytes, lines: CARD_BUDGET.changesLines };
+    const changes = drawChanges(terms.edits, terms.arguments, { team: view.team, ...budget });
+    needsReview ||= !changes.whole;
+    taken = changes.bytes + CARD_BUDGET.headingBytes;
+    blocks.push(...changes.blocks);
+  }
   if (reading === undefined) {
     blocks.push(
       ourSection(
@@ -114,12 +131,19 @@ function subjectBlocks(view: CardView): {
     needsReview = true;
   } else {
     const shown = reading.within({
-      bytes: CARD_BUDGET.argumentsBytes,
+      bytes: CARD_BUDGET.argumentsBytes - taken,
       lines: CARD_BUDGET.argumentLines,
     });
     needsReview ||= !shown.whole;
+    room = leftBy(shown.text, taken);
     const title = shown.whole ? '*Arguments* (shown whole)' : '*Arguments: CUT, this is not the whole call*';
     blocks.push(ourSection(title), ...readingNotes(reading), asWritten(shown.text));
+  }
+  // Never in the place of arguments that cannot be shown.
+  if (view.preview !== undefined && reading !== undefined) {
+    const preview = previewOf(view.preview, room);
+    needsReview ||= !preview.whole;
+    blocks.push(...preview.blocks);
   }
   if (needsReview && reading !== undefined) {
     const hint = ourSection(
@@ -131,6 +155,35 @@ function subjectBlocks(view: CardView): {
   blocks.push(ourNote(`Digest ${shortDigest(view.termsDigest)} · ${terms.id}`));
   return { blocks, asks, needsReview };
 }
+
+/** What the arguments do not need is the preview's, but for its own headings. */
+function leftBy(shown: string, taken: number): { bytes: number; lines: number } {
+  const bytes = CARD_BUDGET.argumentsBytes - taken - jsonBytes(shown) - CARD_BUDGET.headingBytes;
+  return {
+    bytes: Math.max(CARD_BUDGET.previewBytes, bytes),
+    lines: Math.max(CARD_BUDGET.previewLines, CARD_BUDGET.argumentLines - lineCount(shown)),
+  };
+}
+
+/** After the arguments and never in their place: whoever wrote the tool wrote this, from what it read. */
+function previewOf(
+  preview: ShownPreview,
+  budget: { bytes: number; lines: number },
+): { blocks: KnownBlock[]; whole: boolean } {
+  if (preview.kind === 'failed') return { blocks: [ourNote(PREVIEW_FAILED)], whole: true };
+  const shown = cutToBudget(visibleText(preview.text).text, budget);
+  const title = shown.whole ? PREVIEW_TITLE : `${PREVIEW_TITLE} *CUT: press Review for all of it*`;
+  return { blocks: [ourSection(title), asWritten(shown.text), ...previewCut(preview)], whole: shown.whole };
+}
+
+export function previewCut(preview: ShownPreview): KnownBlock[] {
+  if (preview.kind === 'failed' || preview.cut === 0) return [];
+  return [ourNote(`The tool said more: ${counted(preview.cut, 'character')} beyond what is kept.`)];
+}
+
+export const PREVIEW_TITLE = '*What the tool says it would do* (its words, not checked by anybody else)';
+export const PREVIEW_FAILED =
+  "The tool's preview failed, so it does not say what it would do. The arguments above are the call.";
 
 export function readingOf(view: CardView): ArgumentsReading | undefined {
   if (view.redact === undefined) return undefined;
@@ -228,9 +281,16 @@ const HEADLINES: Readonly<Record<ProposalState['status'], string>> = {
   halted: 'Halted: it will not run',
 };
 
+const EDITED_HEADLINE = 'Changed: it will not run as it stands here';
+
+function headlineOf(state: ProposalState): string {
+  const edited = state.status === 'halted' && state.cause.kind === 'edited';
+  return edited ? EDITED_HEADLINE : HEADLINES[state.status];
+}
+
 function headerText({ terms, state }: CardView): string {
   const environment = terms.context.environment === 'production' ? 'PRODUCTION' : terms.context.environment;
-  return cutLoudly(`${HEADLINES[state.status]} · ${environment} · ${terms.tool}`, SLACK_LIMITS.header).text;
+  return cutLoudly(`${headlineOf(state)} · ${environment} · ${terms.tool}`, SLACK_LIMITS.header).text;
 }
 
 function summary({ terms, state }: CardView): string {
@@ -241,7 +301,7 @@ function summary({ terms, state }: CardView): string {
     state.status === 'pending' && rule !== undefined
       ? ` ${state.approvals.length} of ${counted(rule.quorum, 'approval')} so far; decide before ${utc(terms.deadline)}. Open the message for the arguments.`
       : '';
-  return `${HEADLINES[state.status]}. ${where}.${decide}`;
+  return `${headlineOf(state)}. ${where}.${decide}`;
 }
 
 function stateBlocks({ terms, state, team, alike }: CardView): KnownBlock[] {
@@ -267,7 +327,8 @@ function stateBlocks({ terms, state, team, alike }: CardView): KnownBlock[] {
 function alikeBlocks({ calls, together }: AlikeCalls): KnownBlock[] {
   const others = calls.length - 1;
   const lines = calls.map(
-    ({ id, run, deadline }, index) => `${index + 1}. ${id} · run ${cutLoudly(run, 24).text} · decide before ${utc(deadline)}`,
+    ({ id, run, deadline }, index) =>
+      `${index + 1}. ${id} · run ${cutLoudly(run, 24).text} · decide before ${utc(deadline)}`,
   );
   return [
     ourSection(
@@ -307,6 +368,8 @@ function haltLine(state: Extract<ProposalState, { status: 'halted' }>, team: str
   if (cause.kind === 'refused') {
     return `*Halted* ${localTime(state.haltedAt)}: the last check before the start refused it. It will not run.`;
   }
+  if (cause.kind === 'edited')
+    return `*Changed* ${localTime(state.haltedAt)}: ${editedStateLine(cause, team)}`;
   return `*Halted* ${localTime(state.haltedAt)}: writes were switched off by ${operatorMention(cause.by, team)}. It will not run, not even when writes are on again.`;
 }
 
@@ -318,6 +381,7 @@ export function operatorMention(by: string, team: string): string {
 }
 
 function outcomeBlocks(state: ProposalState): KnownBlock[] {
+  if (state.status === 'halted' && state.cause.kind === 'edited') return [editedNote(state.cause)];
   const words = outcomeWords(state);
   if (words === undefined) return [];
   const cut = cutToBudget(visibleText(words.text).text, { bytes: CARD_BUDGET.outcomeBytes, lines: 8 });
@@ -335,7 +399,7 @@ function outcomeWords(state: ProposalState): { label: string; text: string } | u
   if (state.cause.kind === 'refused') {
     return { label: 'Why the start was refused:', text: `${state.cause.refusal}: ${state.cause.message}` };
   }
-  return state.cause.why === undefined
+  return state.cause.kind === 'edited' || state.cause.why === undefined
     ? undefined
     : { label: 'Why writes were switched off:', text: state.cause.why };
 }
@@ -394,6 +458,8 @@ function buttonBlocks(view: CardView, shown: Digest, needsReview: boolean): Know
       accessibility_label: 'Read the whole call, page by page; approve on the last page',
     });
   }
+  if (alike === undefined && mayBeEdited(view.terms, view.redact))
+    elements.push(editButton(ACTIONS.edit, value));
   if (alike === undefined) elements.push(denyButton(value, rule));
   else elements.push(...alikeButtons(alike));
   const actions: types.ActionsBlock = { type: 'actions', block_id: 'cs_decide', elements };

@@ -56,8 +56,15 @@ export const CARD_BUDGET = {
   statedReasonBytes: 700,
   peopleBytes: 1_300,
   outcomeBytes: 600,
+  /** Of the same room: what the arguments leave of it, and at least this. */
+  previewBytes: 200,
+  headingBytes: 500,
+  /** What a person changed; of the arguments' room as well. */
+  changesBytes: 800,
   /** More lines than this and the buttons are out of sight. */
   argumentLines: 40,
+  previewLines: 4,
+  changesLines: 12,
   statedReasonLines: 6,
 } as const;
 

@@ -26,6 +26,10 @@ export const REFUSAL_NOTICES: Readonly<Record<DecisionRefusal, string>> = {
     'Nothing was decided: this channel is shared with another company, and nothing is decided there. Ask your administrator to end the sharing or to move approvals to a private channel.',
   cannot_check:
     'Nothing was decided: Slack did not tell who may decide just now. Click again in a few seconds; if it stays so, tell your administrator.',
+  own_edit:
+    'Nothing was decided: you changed this call yourself, so others have to decide about it. Ask another approver.',
+  not_editable:
+    'Nothing was changed: this call cannot be changed by hand any more, or never could. Approve it or deny it as it stands.',
   already_voted:
     'Nothing changed: you have decided on this proposal already, and a decision cannot be changed. Another approver may still deny it.',
   already_settled:

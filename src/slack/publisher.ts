@@ -4,7 +4,9 @@ import { type ApprovalPublicKey, decisionIsGenuine, type SignedDecision } from '
 import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { TenantId } from '../core/identity/ids.ts';
+import { successorOf } from '../core/proposal/edit-link.ts';
 import { alikeDigest, type Folding } from '../core/proposal/folding.ts';
+import { openPreview, type ShownPreview } from '../core/proposal/preview.ts';
 import {
   type CardRef,
   type ProposalRecord,
@@ -249,7 +251,8 @@ export class CardPublisher {
         message: `no bot token is set for the workspace ${place.team} of the tenant ${terms.context.tenant}; install the app there and set its token`,
       });
     }
-    const alone = this.#view(sealed, record, place);
+    const shown = await this.#withGenuineLink(sealed, record);
+    const alone = this.#view(sealed, shown, place);
     const drawing = { claim, sealed, record, view: alone, card: drawCard(alone), place, workspace };
     if (claim.lane === 'thread') return this.#tellThread(drawing);
     if (record.card === undefined && wanted && !(await this.#mayPost(drawing))) return;
@@ -272,7 +275,7 @@ export class CardPublisher {
         decisionIsGenuine(this.#parts.approvalKey, signed) &&
         signed.statement.proposal === terms.id &&
         signed.statement.termsDigest === termsDigest;
-      if (!ours) this.#forged(record.id, terms.context.tenant);
+      if (!ours) this.#forged(record.id, terms.context.tenant, 'approval_forged');
       return ours;
     };
     return {
@@ -281,7 +284,28 @@ export class CardPublisher {
       state: genuineState(record.state, genuine),
       team: place.team,
       redact: this.#parts.redactOf(terms.tool),
+      preview: this.#preview(sealed, record),
     };
+  }
+
+  /** Whom an edit is ascribed to is what the changed call says under its seal, not what this record says. */
+  async #withGenuineLink({ terms }: SealedTerms, record: ProposalRecord): Promise<ProposalRecord> {
+    const { state } = record;
+    if (state.status !== 'halted' || state.cause.kind !== 'edited') return record;
+    const next = await readRecord(this.#parts.store, state.cause.to);
+    const edits = successorOf(terms, next === 'not_ours' ? undefined : next, this.#parts.proposalKey)?.terms
+      .edits;
+    if (edits?.by === state.cause.by) return record;
+    this.#forged(record.id, terms.context.tenant, 'edit_forged');
+    const message = 'the store says that it was changed, and holds no such change';
+    return { ...record, state: { ...state, cause: { kind: 'refused', refusal: 'edit_forged', message } } };
+  }
+
+  #preview(sealed: SealedTerms, record: ProposalRecord): ShownPreview | undefined {
+    if (record.preview === undefined) return undefined;
+    const preview = openPreview(this.#parts.proposalKey, sealed, record.preview);
+    if (preview === undefined) this.#forged(record.id, sealed.terms.context.tenant, 'preview_forged');
+    return preview;
   }
 
   /** What the store says waits with it is shown only where it is the same call, sealed, and waits. */
@@ -495,17 +519,17 @@ export class CardPublisher {
     await this.#parts.outbox.abandon(claim, 'the seal is broken');
   }
 
-  #forged(id: ProposalId, tenant: string): void {
+  #forged(id: ProposalId, tenant: string, what: 'approval_forged' | 'preview_forged' | 'edit_forged'): void {
     this.#parts.logger.error(
-      { proposal: id },
-      'a decision in the store is not signed by us; it is not shown',
+      { proposal: id, alarm: what },
+      'what stands in the store beside a proposal is not by us; it is not shown',
     );
     this.#parts.audit
       .append({
         kind: 'alarm.raised',
         tenant,
         proposal: id,
-        detail: { alarm: 'approval_forged', at: 'card' },
+        detail: { alarm: what, at: 'card' },
       })
       .catch((error: unknown) => this.#parts.logger.error({ err: error }, 'an alarm could not be audited'));
   }

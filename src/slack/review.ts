@@ -1,7 +1,19 @@
+import type { ShownPreview } from '../core/proposal/preview.ts';
 import { type Digest, digestOf, shortDigest } from '../core/tool/digest.ts';
 import { visibleText } from '../core/tool/visible-text.ts';
 import { jsonBytes } from './arguments-text.ts';
-import { type CardView, deadlineBlocks, factsBlock, readingNotes, readingOf, whyText } from './card.ts';
+import {
+  type CardView,
+  deadlineBlocks,
+  factsBlock,
+  PREVIEW_FAILED,
+  PREVIEW_TITLE,
+  previewCut,
+  readingNotes,
+  readingOf,
+  whyText,
+} from './card.ts';
+import { CHANGES_TITLE, changesText, editedLine } from './edit-card.ts';
 import { REVIEW_PAGE } from './limits.ts';
 import { asWritten, type KnownBlock, ourNote, ourSection } from './wording.ts';
 
@@ -17,13 +29,20 @@ export interface Review {
 export function drawReview(view: CardView): Review | undefined {
   const reading = readingOf(view);
   if (reading === undefined) return undefined;
-  const { statedReason } = view.terms;
+  const { statedReason, edits } = view.terms;
   const first: KnownBlock[] = [factsBlock(view), ...deadlineBlocks(view.terms), ourNote(whyText(view.terms))];
+  if (edits !== undefined) first.push(ourSection(editedLine(edits, view.team)));
   const texts = [
     ...(statedReason === undefined
       ? []
       : parts(visibleText(statedReason).text).map((part) => ({ part, of: 'reason' as const }))),
+    ...(edits === undefined
+      ? []
+      : parts(changesText(edits, view.terms.arguments)).map((part) => ({ part, of: 'changes' as const }))),
     ...parts(reading.full).map((part) => ({ part, of: 'arguments' as const })),
+    ...(view.preview?.kind !== 'text'
+      ? []
+      : parts(visibleText(view.preview.text).text).map((part) => ({ part, of: 'preview' as const }))),
   ];
   const pages = texts.map(({ part, of }, index) => [
     ...(index === 0 ? first : []),
@@ -31,14 +50,26 @@ export function drawReview(view: CardView): Review | undefined {
     ourSection(titleOf(of, part)),
     ...(part.midLine ? [ourNote('This page begins in the middle of a line of the page before.')] : []),
     asWritten(part.text),
+    ...(index === texts.length - 1 ? previewEnd(view.preview) : []),
     ourNote(`Digest ${shortDigest(view.termsDigest)} · ${view.terms.id}`),
   ]);
   return { pages, shown: digestOf('review', JSON.stringify(pages)) };
 }
 
-function titleOf(of: 'reason' | 'arguments', part: Part): string {
-  const name = of === 'reason' ? '*The agent says* (its own words, not checked by anybody)' : '*Arguments*';
-  return part.first ? name : `${name}, continued`;
+function previewEnd(preview: ShownPreview | undefined): KnownBlock[] {
+  if (preview === undefined) return [];
+  return preview.kind === 'failed' ? [ourNote(PREVIEW_FAILED)] : previewCut(preview);
+}
+
+const TITLES = {
+  reason: '*The agent says* (its own words, not checked by anybody)',
+  arguments: '*Arguments*',
+  preview: PREVIEW_TITLE,
+  changes: CHANGES_TITLE,
+} as const;
+
+function titleOf(of: keyof typeof TITLES, part: Part): string {
+  return part.first ? TITLES[of] : `${TITLES[of]}, continued`;
 }
 
 interface Part {

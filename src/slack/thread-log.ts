@@ -54,6 +54,9 @@ function endLine(state: ProposalState, team: string): string | undefined {
     case 'withdrawn':
       return `Withdrawn by the agent, ${localTime(state.withdrawnAt)}. It will not run.`;
     case 'halted':
+      if (state.cause.kind === 'edited') {
+        return `Changed by ${mention(state.cause.by, team)}, ${localTime(state.haltedAt)}: another proposal stands in its place. This one will not run.`;
+      }
       return state.cause.kind === 'switch'
         ? `Halted, ${localTime(state.haltedAt)}: ${operatorMention(state.cause.by, team)} switched writes off. It will not run.`
         : `Halted, ${localTime(state.haltedAt)}: the last check before the start refused it. It will not run.`;

@@ -5,6 +5,7 @@ import type { ApprovalRule } from '../policy/verdict.ts';
 import type { ProposalRecord } from '../proposal/proposal.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
 import { type ProposalStore, StoreUnavailable } from '../proposal/proposal-store.ts';
+import type { ProposalTerms } from '../proposal/proposal-terms.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
 import type { Digest } from '../tool/digest.ts';
 import type { ApproverDirectory } from './approver-directory.ts';
@@ -21,6 +22,8 @@ import { listDigest } from './shown-list.ts';
 export interface Click {
   readonly proposal: ProposalId;
   readonly decision: 'approve' | 'deny';
+  /** For the audit of a refusal: what they were after, where it was no decision yet. */
+  readonly wants?: 'edit';
   /** Who clicked, and of which team: from the signed body. */
   readonly user: { readonly id: string; readonly team: string };
   /** The workspace that the app is installed in and the click came through. */
@@ -47,6 +50,8 @@ export interface Sights {
   readonly cardIsWhole: boolean;
   /** Undefined: the call cannot be shown whole anywhere, and so not approved. */
   readonly review: Digest | undefined;
+  /** The same as they stood before the tool's preview came: who clicks there has seen the whole call as well. */
+  readonly beforePreview?: Sights | undefined;
   /** As one of several on a list; left out, it is on none. */
   readonly listed?: { readonly shown: Digest; readonly whole: boolean; readonly reversible: boolean };
 }
@@ -213,7 +218,7 @@ export class DecisionDesk {
     if (typeof click.card === 'object' && !isItsCard(click.card, record, place)) return no('not_this_card');
 
     const person = personOf(team, click.user.id);
-    const exclusion = exclusionOf(person, rule, terms.context.principal);
+    const exclusion = exclusionOf(person, rule, terms);
     if (exclusion !== undefined) return no(exclusion);
     const [entitlement, mayDecide] = await Promise.all([
       this.#parts.directory.entitlementOf(person, rule.approvers, team),
@@ -229,10 +234,9 @@ export class DecisionDesk {
         ? { ok: true, sealed, record, rule, person, as: entitlement.as }
         : no(refusal);
     }
-    const sights = this.#parts.sightsOf(sealed, record, team);
-    const seen = click.sight.on === 'card' ? sights.card : sights.review;
+    const sights = sightsSeen(this.#parts.sightsOf(sealed, record, team), click);
     // Drawn by another version, or for another proposal: what they saw is not what would be signed for.
-    if (seen !== click.sight.shown) return no('not_this_card');
+    if (sights === undefined) return no('not_this_card');
     if (click.decision === 'approve' && click.sight.on === 'card' && !sights.cardIsWhole) {
       return no('not_shown_whole');
     }
@@ -245,7 +249,7 @@ export class DecisionDesk {
       refused.record === undefined ? undefined : tenantOfRecord(this.#parts.keys.proposal, refused.record);
     const detail = {
       refusal: refused.refusal,
-      decision: click.decision,
+      decision: click.wants ?? click.decision,
       user: click.user.id,
       team: click.user.team,
       workspace: click.workspace.team,
@@ -280,6 +284,13 @@ function listRefusal(
   return listed.reversible && rule.quorum === 1 && rule.reason.approve !== 'required'
     ? undefined
     : 'one_by_one';
+}
+
+/** Of the drawings that may stand there, the one that was clicked in. */
+function sightsSeen(now: Sights, { sight }: Click): Sights | undefined {
+  return [now, now.beforePreview].find(
+    (sights) => sights !== undefined && (sight.on === 'card' ? sights.card : sights.review) === sight.shown,
+  );
 }
 
 /**
@@ -333,11 +344,16 @@ function isItsCard(
  * Compared by user id alone: under another team's id the same person must not decide either, and one exclusion too
  * many is no harm.
  */
-function exclusionOf(person: PersonId, rule: ApprovalRule, principal: string): DecisionRefusal | undefined {
+function exclusionOf(
+  person: PersonId,
+  rule: ApprovalRule,
+  { context, edits }: ProposalTerms,
+): DecisionRefusal | undefined {
   const { user } = slackIdsOf(person);
   const same = (other: string) => other.startsWith('slack:') && other.split('/')[1] === user;
-  if (same(principal)) return 'own_call';
-  return rule.excluded.some(same) ? 'owner_of_the_service' : undefined;
+  if (same(context.principal)) return 'own_call';
+  if (!rule.excluded.some(same)) return undefined;
+  return edits?.editors.some(same) ? 'own_edit' : 'owner_of_the_service';
 }
 
 /** Settled already: by this very person with this very decision, which is then the answer again, or otherwise. */

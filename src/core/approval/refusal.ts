@@ -15,6 +15,8 @@ export const DECISION_REFUSALS = [
   'owner_of_the_service',
   'shared_channel',
   'cannot_check',
+  'own_edit',
+  'not_editable',
   'already_voted',
   'already_settled',
   'too_late',

@@ -12,6 +12,8 @@ export const AUDIT_KINDS = [
   'proposal.expired',
   'proposal.withdrawn',
   'proposal.halted',
+  'proposal.edited',
+  'preview.kept',
   'admission.granted',
   'admission.returned',
   'outcome.succeeded',

@@ -64,8 +64,33 @@ export interface StartCase {
  * the stricter of the policy that people decided under and the one of now.
  */
 export function judgeStart(start: StartCase): StartJudgement {
+  return stopAsValue(() => judged(start));
+}
+
+/**
+ * Whether a proposal that waits for people may be previewed: ours, of a tool and with arguments that are still the ones
+ * that were sealed, and such that the policy of now would let people approve it. Who approved is not asked yet.
+ */
+export function judgePreview(
+  preview: Pick<StartCase, 'record' | 'proposalKeys' | 'policy' | 'registry'>,
+): StartJudgement {
+  return stopAsValue(() => {
+    const { record, policy, registry } = preview;
+    const sealed = unsealed(record, preview.proposalKeys);
+    const { terms } = sealed;
+    const tool = toolOf(terms, registry);
+    const args = argumentsOf(terms, tool);
+    const verdict = evaluate(policy, { context: terms.context, tool, toolName: terms.tool, args });
+    if (terms.basis.kind !== 'people') throw refuse('forbidden', 'nobody is asked about it');
+    const requirement = stricterRequirement(terms.basis, verdict);
+    if (!requirement.ok) throw refuse('forbidden', requirement.message);
+    return { ok: true, sealed, tool, args, basis: terms.basis.kind };
+  });
+}
+
+function stopAsValue(judge: () => StartJudgement): StartJudgement {
   try {
-    return judged(start);
+    return judge();
   } catch (stop) {
     if (stop instanceof Stop) {
       return { ok: false, refusal: stop.refusal, message: stop.message, alarm: stop.alarm };
@@ -269,6 +294,10 @@ function entitled(statement: Statement, terms: ProposalTerms, { requirement, rul
   if (slack.team !== team) throw no('not in the workspace of the tenant');
   if (person === terms.context.principal || requirement.excluded.includes(person)) {
     throw no('nobody approves their own call');
+  }
+  // Also under a rule that has become stricter about it since.
+  if (terms.edits?.editors.includes(person) && !rules.every(({ edit }) => edit?.editorMayApprove === true)) {
+    throw no('they changed the call themselves');
   }
   if (!rules.every((rule) => decidersAfter(rule, at - terms.createdAt).includes(as))) {
     throw no(`${as} does not decide this call`);

@@ -12,6 +12,8 @@ export interface EffectiveTerms {
   };
   readonly remindAfterMs: number | undefined;
   readonly escalate: ApprovalTerms['escalate'];
+  /** Undefined: nobody may. */
+  readonly edit: { readonly editorMayApprove: boolean } | undefined;
 }
 
 export function effectiveTerms(defaults: ApprovalTerms, own: ApprovalTerms): EffectiveTerms {
@@ -26,7 +28,13 @@ export function effectiveTerms(defaults: ApprovalTerms, own: ApprovalTerms): Eff
     },
     remindAfterMs: own.remind_after ?? defaults.remind_after,
     escalate: own.escalate ?? defaults.escalate,
+    edit: editTerms(own.edit ?? defaults.edit),
   };
+}
+
+function editTerms(edit: ApprovalTerms['edit']): EffectiveTerms['edit'] {
+  if (edit === undefined || edit === false) return undefined;
+  return { editorMayApprove: edit !== true && edit.editor_may_approve };
 }
 
 interface EntryScope {

@@ -204,6 +204,8 @@ function askPeople(loaded: LoadedPolicy, call: PlacedCall, asked: Asked): Requir
   if (terms.escalate !== undefined) {
     rule.escalate = { afterMs: terms.escalate.after, to: [...terms.escalate.to] };
   }
+  // What cannot be undone runs as it was thought of, or not at all: then `"*"` with `edit` says nothing about it.
+  if (terms.edit !== undefined && call.tool.irreversible === false) rule.edit = { ...terms.edit };
   const grants = approvals.rules[index]?.grants;
   // The checks of the policy refuse the rest; a tool that was made irreversible since is caught here.
   if (grants !== undefined && terms.quorum === 1 && call.tool.irreversible === false) {

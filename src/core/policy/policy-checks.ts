@@ -28,6 +28,7 @@ export function checkPolicy(
     ...checkTerms(policy.approvals.defaults, {}, DEFAULTS, damage),
     ...checkRules(policy, damage),
     ...checkGrants(policy, tools, damage),
+    ...checkEdits(policy, tools),
     ...checkAutoApprove(policy, tools, damage),
     ...checkArming(policy, damage),
   ];
@@ -103,6 +104,18 @@ function* checkRules(policy: Policy, damage: Damage): Generator<Finding> {
   yield* checkScopes(policy, rules, ['approvals', 'rules'], damage);
 }
 
+/** A rule that names a tool and says what can never be. */
+function* checkEdits(policy: Policy, tools: ReadonlyMap<string, PolicyTool> | undefined): Generator<Finding> {
+  for (const [index, rule] of policy.approvals.rules.entries()) {
+    if (rule.edit === undefined || rule.edit === false) continue;
+    for (const [position, name] of rule.tools.entries()) {
+      if (!tools?.get(name)?.irreversible) continue;
+      const path = ['approvals', 'rules', index, 'tools', position];
+      yield { path, message: `${name} cannot be undone: its calls can never be edited` };
+    }
+  }
+}
+
 /** One click then lets many calls through: only where one person may decide, and only what can be undone. */
 function* checkGrants(
   policy: Policy,
@@ -176,6 +189,16 @@ function* checkTerms(
         message,
       };
     }
+  }
+  const editable = said('edit', 'approvers', 'quorum');
+  if (
+    editable !== undefined &&
+    terms.edit?.editorMayApprove === false &&
+    people > 0 &&
+    people <= terms.quorum
+  ) {
+    const message = `whoever edits a call may not approve it, and then a quorum of ${terms.quorum} cannot be met: the approvers are ${people === 1 ? 'one person' : `${people} people`}`;
+    yield { path: [...path, editable], message };
   }
 }
 

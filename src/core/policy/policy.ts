@@ -69,6 +69,12 @@ const approvalTerms = {
   reason: z.strictObject({ approve: ReasonRule.optional(), deny: ReasonRule.optional() }).optional(),
   remind_after: durationWithin(DURATION_LIMITS.timer).optional(),
   escalate: z.strictObject({ after: durationWithin(DURATION_LIMITS.timer), to: Approvers }).optional(),
+  /** Whether an approver may change the arguments first. Who changed them approves them only where this says so. */
+  edit: z
+    .union([z.boolean(), z.strictObject({ editor_may_approve: z.boolean() })], {
+      error: 'expected true, false, or { editor_may_approve: true }',
+    })
+    .optional(),
 };
 
 /** Which calls an entry is for. Left out: every tenant, every environment. */

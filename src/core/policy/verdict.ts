@@ -17,6 +17,8 @@ export const ApprovalRule = z.strictObject({
   excluded: z.array(PersonId),
   remindAfterMs: z.int().positive().optional(),
   escalate: z.strictObject({ afterMs: z.int().positive(), to: z.array(ApproverRef).min(1) }).optional(),
+  /** Whether an approver may change the arguments, and then counts among those who approve the changed call. */
+  edit: z.strictObject({ editorMayApprove: z.boolean() }).optional(),
   /** With an approval, a person may allow the next calls like it: at most so many, for at most so long. */
   grants: z.strictObject({ maxUses: z.int().min(1), forMs: z.int().positive() }).optional(),
 });

@@ -60,6 +60,20 @@ export type Admitted =
   | { readonly ok: true; readonly admission: Admission; readonly record: ProposalRecord }
   | { readonly ok: false; readonly refusal: AdmissionRefusal; readonly record: ProposalRecord | undefined };
 
+export type Edited =
+  | { readonly ok: true; readonly record: ProposalRecord }
+  | {
+      readonly ok: false;
+      readonly refusal:
+        | 'not_found'
+        | 'already_settled'
+        | 'too_late'
+        | 'writes_off'
+        | 'terms_changed'
+        /** The switch was flipped since the terms were made (or they are over 5 s old): seal them again. */
+        | 'stale_terms';
+    };
+
 /** What the policy allows a tenant's agents to have waiting, as it stands when the call is proposed. */
 export interface ProposalLimits {
   readonly pendingPerAgent: number;
@@ -83,6 +97,11 @@ export interface ProposalStore {
    */
   create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created>;
   read(id: ProposalId): Promise<ProposalRecord | undefined>;
+  /**
+   * Ends a pending proposal and writes the one that takes its place, in one step: halted with the link, and pending. No
+   * limit is asked: one waits where one waited. Of any number of edits, votes and flips at a time one wins.
+   */
+  edit(from: SealedTerms, to: SealedTerms): Promise<Edited>;
   /** One vote. The quorum and the deadline are those of the stored terms; the executor checks them again, sealed. */
   decide(signed: SignedDecision): Promise<Decided>;
   withdraw(id: ProposalId, by: { agent: AgentId; principal: PrincipalId; why?: string }): Promise<Settled>;

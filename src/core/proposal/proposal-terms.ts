@@ -1,8 +1,12 @@
 import { z } from 'zod';
 import { SignedGrant } from '../grant/grant.ts';
 import { CallContext } from '../identity/call-context.ts';
+import { PersonId } from '../identity/ids.ts';
 import { ApprovalRule } from '../policy/verdict.ts';
 import { ProposalId } from './proposal-id.ts';
+
+/** A call that was changed so often is better proposed anew. */
+export const MOST_EDITS = 20;
 
 const Hex64 = z.string().regex(/^[0-9a-f]{64}$/);
 /** Which counter an automatic approval draws on: `max` calls in any `perMs` window. */
@@ -29,6 +33,17 @@ const Basis = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** A call that a person changed before it was approved. */
+export const EditTerms = z.strictObject({
+  /** The proposal that ended when this one was made, and what it asked for: canonical JSON text. */
+  from: ProposalId,
+  arguments: z.string(),
+  by: PersonId,
+  /** Everybody who changed it since the agent proposed it, `by` among them. */
+  editors: z.array(PersonId).min(1).max(MOST_EDITS),
+});
+export type EditTerms = z.infer<typeof EditTerms>;
+
 /**
  * What is shown, hashed, sealed, signed over and executed: one canonical JSON text. Nothing outside it is believed at
  * admission. Times are milliseconds since the epoch on Redis's clock (`TIME`), the only clock for deadlines.
@@ -49,6 +64,7 @@ export const ProposalTerms = z.strictObject({
   basis: Basis,
   /** The agent's own words. Shown as such; never believed. */
   statedReason: z.string().optional(),
+  edits: EditTerms.optional(),
   idempotencyKey: z.string().optional(),
   switchEpoch: z.int().nonnegative(),
   createdAt: z.int().positive(),

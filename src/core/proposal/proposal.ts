@@ -1,5 +1,7 @@
 import type { SignedDecision } from '../approval/decision.ts';
 import type { Outcome } from '../execution/outcome.ts';
+import type { PersonId } from '../identity/ids.ts';
+import type { SealedPreview } from './preview.ts';
 import type { ProposalId } from './proposal-id.ts';
 
 /** Each state carries only what is true in it. Times: ms on Redis's clock. Nothing leaves a terminal state. */
@@ -54,7 +56,9 @@ export type ProposalState =
 /** Turned off by people, or refused by the executor's own judgement right before the start. */
 export type HaltCause =
   | { readonly kind: 'switch'; readonly scope: string; readonly by: string; readonly why: string | undefined }
-  | { readonly kind: 'refused'; readonly refusal: string; readonly message: string };
+  | { readonly kind: 'refused'; readonly refusal: string; readonly message: string }
+  /** A person changed the arguments: the proposal `to` stands in its place. A link to follow, believed by its seal. */
+  | { readonly kind: 'edited'; readonly by: PersonId; readonly to: ProposalId };
 
 export type ProposalStatus = ProposalState['status'];
 
@@ -90,4 +94,6 @@ export interface ProposalRecord {
   readonly unseenCards: number;
   /** What the thread under the card has been told, by the names that slack/thread-log.ts gives. */
   readonly told: readonly string[];
+  /** What the tool said that it would do, believed only after `openPreview`. */
+  readonly preview?: SealedPreview | undefined;
 }

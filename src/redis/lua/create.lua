@@ -112,13 +112,7 @@ if reserved then
   redis.call('PEXPIRE', budget, ask.budgetPerMs)
   redis.call('HSET', BUDGETS, ask.counterKey, reserved.live .. ' ' .. now)
 end
-redis.call('HSET', key,
-  'id', ask.id, 'terms', ARGV[2], 'seal', ARGV[3], 'digest', ask.digest, 'revision', 0,
-  'tenant', ask.tenant, 'environment', ask.environment, 'tool', ask.tool, 'agent', ask.agent,
-  'principal', ask.principal, 'nonce', ask.nonce, 'argumentsDigest', ask.argumentsDigest, 'epoch', ask.epoch,
-  'createdAt', ask.createdAt, 'deadline', ask.deadline, 'startWithinMs', ask.startWithinMs,
-  'quorum', ask.quorum or 0, 'excluded', ask.excluded or '[]', 'idem', p.idem,
-  'counterKey', ask.counterKey or '', 'budgetPerMs', ask.budgetPerMs or 0)
+write_record(key, ask, ARGV[2], ARGV[3], p.idem)
 if p.idem ~= '' then redis.call('SET', idem, ask.id) end
 if ask.basis == 'policy' or ask.basis == 'grant' then
   local startBefore = now + ask.startWithinMs

@@ -43,7 +43,7 @@ end
 local function damage(expected)
   expected[PENDING], expected[READY], expected[EXECUTING] = 'zset', 'zset', 'zset'
   expected[CARDS], expected[LEASES], expected[AUDIT], expected[SEQ] = 'zset', 'zset', 'stream', 'hash'
-  expected[HALTING], expected[SPENT] = 'hash', 'zset'
+  expected[HALTING], expected[SPENT], expected[PREFIX .. 'previews'] = 'hash', 'zset', 'zset'
   for key, kind in pairs(expected) do
     local found = redis.call('TYPE', key).ok
     if found ~= 'none' and found ~= kind then
@@ -133,6 +133,8 @@ local function move(key, id, p, to, fields, score)
   for _, index in ipairs(indexes(p.status, p)) do redis.call('ZREM', index, id) end
   for _, index in ipairs(indexes(to, p)) do redis.call('ZADD', index, score, id) end
   redis.call('HSET', key, 'status', to, unpack(fields))
+  -- What waits for people waits for the tool's preview as well, and nothing else does.
+  if to == 'pending' then redis.call('ZADD', PREFIX .. 'previews', now, id) else redis.call('ZREM', PREFIX .. 'previews', id) end
   -- What was admitted or settled is marked beside its record: a record that is put back runs no second time. (Who puts
   -- back the whole server puts back the marks: then only the executor that ran it knows.)
   if to == 'executing' or TERMINAL[to] then
@@ -174,6 +176,17 @@ local function denied_lately(p, within)
   local since = whole(denied.deniedAt)
   if not since or since + within <= now then return nil end
   return proposal_key(id), since + within - now
+end
+
+-- A proposal as it is written first. `made`: what `create` and `edit` are asked; `idem`: its idempotency key, or ''.
+local function write_record(key, made, terms, seal, idem)
+  redis.call('HSET', key,
+    'id', made.id, 'terms', terms, 'seal', seal, 'digest', made.digest, 'revision', 0,
+    'tenant', made.tenant, 'environment', made.environment, 'tool', made.tool, 'agent', made.agent,
+    'principal', made.principal, 'nonce', made.nonce, 'argumentsDigest', made.argumentsDigest, 'epoch', made.epoch,
+    'createdAt', made.createdAt, 'deadline', made.deadline, 'startWithinMs', made.startWithinMs,
+    'quorum', made.quorum or 0, 'excluded', made.excluded or '[]', 'idem', idem,
+    'counterKey', made.counterKey or '', 'budgetPerMs', made.budgetPerMs or 0)
 end
 
 -- The switch ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ToolRejected } from '../../core/execution/tool-rejected.ts';
 import { defineTool, type ToolDefinition, type ToolRun } from '../../core/tool/tool.ts';
-import { NewEmail, NewTicket } from './ticket.ts';
+import { NewEmail, NewTicket, Ticket } from './ticket.ts';
 
 const TicketId = z.string().regex(/^[A-Z0-9-]{1,40}$/, 'expected an id such as ACME-1007');
 
@@ -46,6 +46,11 @@ export function supportTools(helpDeskUrl: string): ToolDefinition[] {
         duplicate_of: TicketId.optional(),
         note: z.string().min(1).max(1_000).optional(),
       }),
+      preview: async ({ id, resolution, duplicate_of, note }, run) => {
+        const ticket = await helpDesk.ticket(id, run);
+        const original = duplicate_of === undefined ? undefined : await helpDesk.ticket(duplicate_of, run);
+        return closingInWords(ticket, { resolution, original, note });
+      },
       execute: ({ id, resolution, duplicate_of, note }, run) =>
         helpDesk.post(`/tickets/${id}/close`, { resolution, duplicateOf: duplicate_of, note }, run),
     }),
@@ -65,9 +70,46 @@ export function supportTools(helpDeskUrl: string): ToolDefinition[] {
       irreversible: true,
       idempotent: true,
       input: NewEmail,
+      preview: async ({ to, subject, body }, run) => {
+        const open = Tickets.parse(await helpDesk.get('/tickets?status=open', run));
+        const theirs = open.filter(({ customer }) => customer === to).map(({ id }) => id);
+        const known =
+          theirs.length === 0 ? 'no open ticket' : `open tickets ${theirs.slice(0, 5).join(', ')}`;
+        return `To: ${to} (${known} from this address)\nSubject: ${subject}\n\n${body}`;
+      },
       execute: (email, run) => helpDesk.post('/emails', email, run),
     }),
   ];
+}
+
+const Tickets = z.array(Ticket);
+
+/** Before and after: what the one who approves would otherwise look up in the help desk. */
+function closingInWords(
+  ticket: Ticket,
+  {
+    resolution,
+    original,
+    note,
+  }: { resolution: string; original: Ticket | undefined; note: string | undefined },
+): string {
+  const lines = [
+    nameOf(ticket),
+    ticket.status === 'closed'
+      ? `  status: closed already (${ticket.closed?.resolution ?? 'no resolution'}); nothing would change`
+      : `  status: open → closed (${resolution})`,
+  ];
+  if (note !== undefined) lines.push(`  note: (none) → ${note}`);
+  if (original === undefined) return lines.join('\n');
+  lines.push('Duplicate of:', nameOf(original), `  status: ${original.status}, stays so`);
+  if (original.customer !== ticket.customer)
+    lines.push('  NOTE: the two tickets are from different customers');
+  if (original.id === ticket.id) lines.push('  NOTE: this is the very same ticket');
+  return lines.join('\n');
+}
+
+function nameOf({ id, subject, customer }: Ticket): string {
+  return `${id}: ${subject.slice(0, 80)}\n  from: ${customer}`;
 }
 
 const Refused = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
@@ -81,6 +123,10 @@ class HelpDeskClient {
 
   get(path: string, run: ToolRun): Promise<unknown> {
     return this.#ask(path, {}, run);
+  }
+
+  async ticket(id: string, run: ToolRun): Promise<Ticket> {
+    return Ticket.parse(await this.get(`/tickets/${id}`, run));
   }
 
   post(path: string, body: unknown, run: ToolRun): Promise<unknown> {

@@ -1,0 +1,174 @@
+import type { Logger } from 'pino';
+import { type CredentialProvider, Credentials } from '../core/execution/credentials.ts';
+import { judgePreview, type StartJudgement } from '../core/execution/judgement.ts';
+import type { PolicyHolder } from '../core/policy/policy-source.ts';
+import {
+  PREVIEW_CHARACTERS,
+  type PreviewTask,
+  type PreviewTasks,
+  type ShownPreview,
+  sealPreview,
+} from '../core/proposal/preview.ts';
+import type { ProposalStore } from '../core/proposal/proposal-store.ts';
+import type { ProposalKey } from '../core/proposal/seal.ts';
+import type { JsonValue } from '../core/tool/strict-json.ts';
+import type { ToolDefinition } from '../core/tool/tool.ts';
+import type { ToolRegistry } from '../core/tool/tool-registry.ts';
+import { before } from './before.ts';
+import { scrub } from './scrub.ts';
+
+export interface PreviewerParts {
+  readonly tasks: PreviewTasks;
+  readonly store: Pick<ProposalStore, 'read'>;
+  readonly registry: ToolRegistry;
+  readonly policy: Pick<PolicyHolder, 'current'>;
+  /** More than one while keys are rotated; previews are sealed with the first. */
+  readonly proposalKeys: readonly [ProposalKey, ...ProposalKey[]];
+  readonly credentials: CredentialProvider;
+  readonly logger: Logger;
+  readonly intervalMs?: number;
+  readonly limitMs?: number;
+  readonly leaseMs?: number;
+}
+
+const INTERVAL_MS = 500;
+const AT_ONCE = 4;
+/** A person waits: a tool that needs longer to say what it would do has not said it. */
+export const PREVIEW_LIMIT_MS = 10_000;
+/** Longer than credentials and preview together, so that a claim is repeated only where its executor died. */
+const LEASE_MS = 30_000;
+/** A preview that takes its executor down with it is not tried for ever. */
+const CLAIMS_MOST = 3;
+
+/**
+ * Asks the tools of proposals that wait for people what they would do, with read credentials alone. It changes nothing
+ * about who may decide or when: a preview that fails, or never comes, leaves the card as it is.
+ */
+export class Previewer {
+  readonly #parts: PreviewerParts;
+  readonly #stopping = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<unknown> = Promise.resolve();
+  #reachable = true;
+
+  constructor(parts: PreviewerParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#next();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('the executor is stopping'));
+    clearTimeout(this.#timer);
+    await this.#round;
+  }
+
+  /** One round; `start` does one every `intervalMs`. Resolves with how many it took in hand. */
+  async round(): Promise<number> {
+    const tasks = await this.#parts.tasks.claim(AT_ONCE, this.#parts.leaseMs ?? LEASE_MS);
+    await Promise.all(
+      tasks.map((task) =>
+        this.#take(task).catch((err: unknown) =>
+          this.#parts.logger.warn({ proposal: task.id, err }, 'a preview was not kept; it is tried again'),
+        ),
+      ),
+    );
+    return tasks.length;
+  }
+
+  async #take({ id, claims }: PreviewTask): Promise<void> {
+    const { store, tasks, logger, proposalKeys, policy, registry } = this.#parts;
+    const record = await store.read(id);
+    if (record === undefined || record.state.status !== 'pending') return tasks.drop(id);
+    const judged = judgePreview({ record, proposalKeys, policy: policy.current, registry });
+    if (!judged.ok) {
+      // Whoever draws the card, or starts the call, meets the same and says it; here nothing is run for it.
+      logger[judged.alarm ? 'error' : 'info']({ proposal: id, refusal: judged.refusal }, 'not previewed');
+      return tasks.drop(id);
+    }
+    if (judged.tool.preview === undefined) return tasks.drop(id);
+    const shown = claims > CLAIMS_MOST ? FAILED : await this.#preview(judged, judged.tool.preview);
+    // What ended because we are ending is for another executor to try.
+    if (this.#stopping.signal.aborted && shown === FAILED) return;
+    const preview = sealPreview(proposalKeys[0], judged.sealed, shown);
+    await tasks.keep(id, judged.sealed.termsDigest, preview, shown === FAILED);
+  }
+
+  /** Never rejects: what went wrong stays in the log, by name, because a tool's error may quote anything. */
+  async #preview(
+    { sealed, tool, args }: Judged,
+    preview: NonNullable<ToolDefinition['preview']>,
+  ): Promise<ShownPreview> {
+    const limitMs = Math.min(tool.timeout, this.#parts.limitMs ?? PREVIEW_LIMIT_MS);
+    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(limitMs)]);
+    const { terms } = sealed;
+    const { tenant, environment } = terms.context;
+    try {
+      const scope = { tenant, environment, tool: tool.name, access: 'read' } as const;
+      const credentials = await before(limitMs, this.#parts.credentials.fetch(scope, signal));
+      const run = { context: terms.context, credentials, signal, idempotencyKey: `preview-${terms.id}` };
+      const said: unknown = await before(limitMs, untilAborted(signal, preview(args, run)));
+      if (typeof said !== 'string') throw new TypeError('a preview is text');
+      // Before it is cut, because half a secret is no longer recognised.
+      const clean = scrub(scrub(said.toWellFormed(), credentials), redactedValues(tool, args));
+      const points = [...clean];
+      const cut = Math.max(0, points.length - PREVIEW_CHARACTERS);
+      return { kind: 'text', text: cut === 0 ? clean : points.slice(0, PREVIEW_CHARACTERS).join(''), cut };
+    } catch (error) {
+      const failed = error instanceof Error ? error.name : 'no error';
+      this.#parts.logger.warn({ proposal: terms.id, tool: tool.name, failed }, 'a preview failed');
+      return FAILED;
+    }
+  }
+
+  #next(): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#timer = setTimeout(() => {
+      this.#round = this.#roundSafely().finally(() => this.#next());
+    }, this.#parts.intervalMs ?? INTERVAL_MS);
+  }
+
+  async #roundSafely(): Promise<void> {
+    try {
+      while ((await this.round()) === AT_ONCE && !this.#stopping.signal.aborted);
+      this.#reachable = true;
+    } catch (err) {
+      // Once an outage, not twice a second.
+      if (this.#reachable)
+        this.#parts.logger.warn({ err }, 'previews: the store does not answer; keeps trying');
+      this.#reachable = false;
+    }
+  }
+}
+
+const FAILED: ShownPreview = { kind: 'failed' };
+type Judged = StartJudgement & { ok: true };
+
+/** A tool that ignores its signal must not hold the executor's end. */
+function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/** What the tool's definition keeps from view must not come back through its preview. */
+function redactedValues(tool: ToolDefinition, args: JsonValue): Credentials {
+  const found = tool.redact.flatMap((path) => textsAt(args, path.split('.')));
+  return new Credentials(Object.fromEntries(found.map((text, i) => [String(i), text])));
+}
+
+function textsAt(value: JsonValue, [key, ...rest]: readonly string[]): string[] {
+  if (value === null || typeof value !== 'object') return key === undefined ? [String(value)] : [];
+  const path = key === undefined ? [] : [key, ...rest];
+  if (isList(value)) return value.flatMap((item) => textsAt(item, path));
+  if (key === undefined) return Object.values(value).flatMap((inner) => textsAt(inner, []));
+  const inner = Object.hasOwn(value, key) ? value[key] : undefined;
+  return inner === undefined ? [] : textsAt(inner, rest);
+}
+
+const isList = (value: JsonValue): value is readonly JsonValue[] => Array.isArray(value);

@@ -1,0 +1,65 @@
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import {
+  type PreviewTask,
+  type PreviewTasks,
+  previewDigest,
+  type SealedPreview,
+} from '../core/proposal/preview.ts';
+import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
+import type { Digest } from '../core/tool/digest.ts';
+import { proposalKey } from './keys.ts';
+import { Scripts } from './scripts.ts';
+
+/** Ids and counts in turn. What is no id of ours is nobody's business here. */
+const Claimed = z.array(z.string()).transform((flat) =>
+  flat.flatMap((text, i): PreviewTask[] => {
+    const id = i % 2 === 0 ? ProposalId.safeParse(text) : undefined;
+    return id?.success ? [{ id: id.data, claims: Number(flat[i + 1]) }] : [];
+  }),
+);
+
+export class PreviewTasksRedis implements PreviewTasks {
+  readonly #scripts: Scripts;
+  readonly #shards: number;
+  /** Where the next claim begins, so that a shard with a flood does not starve the others. */
+  #next = 0;
+
+  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+    this.#scripts = new Scripts(redis);
+    this.#shards = shards;
+  }
+
+  async claim(limit: number, leaseMs: number): Promise<PreviewTask[]> {
+    const claimed: PreviewTask[] = [];
+    const first = this.#next;
+    this.#next = (first + 1) % this.#shards;
+    for (let i = 0; i < this.#shards && claimed.length < limit; i += 1) {
+      const shard = (first + i) % this.#shards;
+      const ask = { limit: limit - claimed.length, leaseMs };
+      claimed.push(...Claimed.parse(await this.#scripts.run('previewClaim', { shard, ask })));
+    }
+    return claimed;
+  }
+
+  async keep(id: ProposalId, digest: Digest, preview: SealedPreview, failed: boolean): Promise<boolean> {
+    const detail = { termsDigest: digest, previewDigest: previewDigest(preview), failed };
+    const texts = [JSON.stringify({ text: preview.text, seal: preview.seal }), JSON.stringify(detail)];
+    return (await this.#run(id, { digest }, texts)) === 'settled';
+  }
+
+  async drop(id: ProposalId): Promise<void> {
+    await this.#run(id, { drop: true }, []);
+  }
+
+  async #run(id: ProposalId, ask: Readonly<Record<string, unknown>>, texts: readonly string[]) {
+    const shard = shardOfProposal(id);
+    const reply = await this.#scripts.run('previewKeep', {
+      shard,
+      keys: [proposalKey(id)],
+      ask: { id, ...ask },
+      texts,
+    });
+    return z.array(z.unknown()).min(1).parse(reply)[0];
+  }
+}
