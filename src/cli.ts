@@ -6,7 +6,7 @@ import { auditLines } from './audit-lines.ts';
 import { type ConfigOf, type Part, processEnvironment, readConfig } from './config.ts';
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
 import { describeScope, EVERYTHING } from './core/switch/scope.ts';
-import type { Operator } from './core/switch/write-switch.ts';
+import type { Closed, Operator } from './core/switch/write-switch.ts';
 import { runDemo } from './demo/demo.ts';
 import { generateKeys } from './generate-keys.ts';
 import { readPolicyText } from './policy-file.ts';
@@ -15,6 +15,13 @@ import { openRedis, standingShards } from './redis/connection.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { type RunningPart, startApprovalService, startExecutor } from './service.ts';
 import { loadTools } from './tools-module.ts';
+
+/** Nobody turned writes off, and they are off all the same. */
+const CLOSED_BECAUSE: Readonly<Record<Closed, string>> = {
+  never_armed: 'Nobody has turned them on yet, or Redis was emptied and the switch with it.',
+  permit_lapsed: 'No approval service has renewed the permit. They come back by themselves when one runs.',
+  unreadable: 'What Redis holds of the switch cannot be read, or is older than what was seen before.',
+};
 
 /** Ended by what the operator has to put right: nothing was started, and the text says what to do. */
 class Unusable extends Error {
@@ -111,6 +118,7 @@ writes
       const last = status.last === undefined ? 'nobody has turned them on yet' : lastFlip(status.last);
       print(
         `Agent writes are ${status.state.toUpperCase()} (${last}).`,
+        ...(status.closed === undefined ? [] : [`  ${CLOSED_BECAUSE[status.closed]}`]),
         ...status.off.map((entry) => `  off: ${describeScope(entry.scope)} (${lastFlip({ ...entry })})`),
         `Waiting for people: ${status.pending}. Approved: ${status.approved}. Executing: ${status.executing}.`,
         `Shards that answered: ${status.answered} of ${status.shards}.`,

@@ -241,7 +241,12 @@ export class WritesCommand {
     });
     if (typist === undefined) return { text: NO_TENANT, over: false };
     if (user.team_id !== team.id && user.team_id !== team.enterprise_id) {
-      return { text: REFUSAL_NOTICES.stranger, over: false };
+      await this.#parts.audit.append({
+        kind: 'switch.refused',
+        tenant: typist.tenants[0],
+        detail: { flip: 'on', refusal: 'stranger', user: user.id, team: user.team_id, request: asked.id },
+      });
+      return { text: 'Nothing changed: only members of this company can turn writes on.', over: false };
     }
     const arming = this.#parts.policy.current.policy.switch?.arming;
     const refusal = await this.#refusalFor('on', typist, arming?.operators ?? [], asked.scope);

@@ -322,7 +322,8 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
   it('pending has the oldest deadline first, over all tenants, and as much of it as Slack takes', async () => {
     const late = await t.card({ rule: { expiresInMs: 900_000 } });
     const soon = await t.card({ rule: { expiresInMs: 60_000 } });
-    for (let i = 0; i < 30; i += 1) await t.propose({ rule: { expiresInMs: 300_000 } });
+    await t.writeSwitch.renewPermits();
+    await Promise.all(Array.from({ length: 30 }, () => t.propose({ rule: { expiresInMs: 300_000 } })));
     await type('U0ANA', 'pending');
     const answer = await t.told('U0ANA', 'Waiting for people');
     const [, first = ''] = answer.text.split('\n');
@@ -442,6 +443,35 @@ describe('where the policy asks for more', () => {
     expect(
       JSON.stringify((await t.person('U0RITA').messages(CHANNEL)).map(({ blocks }) => blocks)),
     ).not.toContain('cs_arm_confirm');
+  });
+
+  it('takes no confirmation from another company, nor for a request or a scope that is not there', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed');
+    const card = await asking();
+    await t.person('U0LEAD').click(card, 'cs_arm_confirm');
+    await t.told('U0LEAD', 'the same person counts once');
+    const [id = ''] = /"value":"([^"]+)"/.exec(JSON.stringify(card.blocks))?.slice(1) ?? [];
+    for (const change of [
+      { user: { id: 'U0ANA', team_id: 'T0OTHER' }, value: id },
+      { user: { id: 'U0STRANGER', team_id: 'T0ACME' }, value: id },
+      { user: { id: 'U0GUEST', team_id: 'T0ACME' }, value: id },
+      { user: { id: 'U0ANA', team_id: 'T0ACME' }, value: `${'0'.repeat(36)} *` },
+      { user: { id: 'U0ANA', team_id: 'T0ACME' }, value: id.replace('*', 'tenant=acme') },
+      { user: { id: 'U0ANA', team_id: 'T0ACME' }, value: id.replace('*', '*&tenant=acme') },
+      { user: { id: 'U0ANA', team_id: 'T0ACME' }, value: '' },
+    ]) {
+      await t.resend((payload) => {
+        payload.user = change.user;
+        for (const action of payload.actions) action.value = change.value;
+      });
+    }
+    await expect
+      .poll(async () => (await t.entries('switch.refused')).map(({ detail }) => detail.refusal))
+      .toEqual(expect.arrayContaining(['stranger', 'guest']));
+    await t.surface.stop();
+    expect(await state()).toBe('off');
+    expect(await t.entries('switch.asked')).toHaveLength(1);
   });
 
   it('on takes a second person who types the same, and no other words', async () => {

@@ -206,10 +206,22 @@ describe.each<Mode>(['socket', 'http'])('the Home tab, in %s mode', (mode) => {
     await t.person('U0BEN').click(await t.cardSaying(sealed.terms.id, 'Approval needed'), 'cs_approve');
     await homeOf(ana, (seen) => seen.includes('Waiting for you: 0'));
     const before = published();
+    await t.writeSwitch.renewPermits();
     await t.card({ context: NIA, rule: { approvers: ['usergroup:S0GLOBEXSUP'] } });
     await t.cardSaying(sealed.terms.id, 'Approved');
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     expect(published()).toBe(before);
+  });
+
+  it('is drawn a few times for many things at once, far below what Slack allows', async () => {
+    const ana = t.person('U0ANA');
+    await opened(ana);
+    const before = t.slack.traffic.calls('views.publish').length;
+    await t.writeSwitch.renewPermits();
+    await Promise.all(Array.from({ length: 30 }, (_, i) => t.propose({ arguments: { ticket: `T-${i}` } })));
+    await homeOf(ana, (seen) => seen.includes('Waiting for you: 30'));
+    expect(t.slack.traffic.calls('views.publish').length - before).toBeLessThanOrEqual(4);
+    expect(t.slack.traffic.calls('views.publish').every(({ status }) => status === 200)).toBe(true);
   });
 
   it('shows what is off, and forgets nobody who looks while the switch is flipped', async () => {
@@ -229,8 +241,11 @@ describe.each<Mode>(['socket', 'http'])('the Home tab, in %s mode', (mode) => {
   });
 
   it('has as many pages as it takes, and turns them', async () => {
-    for (let i = 0; i < 12; i += 1)
-      await t.propose({ arguments: { ticket: `T-${i}`, body: 'y'.repeat(1_500) } });
+    await Promise.all(
+      Array.from({ length: 12 }, (_, i) =>
+        t.propose({ arguments: { ticket: `T-${i}`, body: 'y'.repeat(1_500) } }),
+      ),
+    );
     const ana = t.person('U0ANA');
     const first = await opened(ana, 'Page 1 of');
     expect(first.blocks.length).toBeLessThanOrEqual(100);
