@@ -414,12 +414,16 @@ function peopleBlocks(state: ProposalState, team: string): KnownBlock[] {
   const more = decisions.length - listed.length;
   if (more > 0) lines.push(`and ${counted(more, 'more person', 'more people')}`);
   const blocks: KnownBlock[] = [ourSection(lines.join('\n'))];
-  const reasons = listed.flatMap(({ statement }) =>
-    statement.reason === undefined ? [] : [`${statement.person}: ${visibleText(statement.reason).text}`],
+  const given = listed.flatMap(({ statement }) =>
+    statement.reason === undefined ? [] : [{ statement, words: visibleText(statement.reason).text }],
   );
-  if (reasons.length > 0) {
-    const cut = cutToBudget(reasons.join('\n'), { bytes: CARD_BUDGET.peopleBytes / 2, lines: 10 });
-    blocks.push(ourNote('Why, in their own words:'), asWritten(cut.text));
+  const each = {
+    bytes: Math.floor(CARD_BUDGET.peopleBytes / 2 / given.length),
+    lines: Math.max(2, Math.floor(10 / given.length)),
+  };
+  for (const { statement, words } of given) {
+    blocks.push(ourSection(`${mention(statement.person, team)}, in their own words:`));
+    blocks.push(asWritten(cutToBudget(words, each).text));
   }
   return blocks;
 }
