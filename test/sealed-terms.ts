@@ -1,5 +1,6 @@
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { z } from 'zod';
+import { type SignedAttestation, signAttestation } from '../src/core/approval/attestation.ts';
 import {
   type ApprovalPrivateKey,
   type ApprovalPublicKey,
@@ -133,5 +134,22 @@ export function signedDecision(
     shown: createHash('sha256').update('the card').digest('hex'),
     at: sealed.terms.createdAt + 1,
     ...statement,
+  });
+}
+
+/** What the approval service says of those who approved, so that the executor may start the call. */
+export function attestationFor(
+  { terms, termsDigest }: SealedTerms,
+  given: { at: number; people?: readonly PersonId[]; keys?: TestKeys },
+): SignedAttestation {
+  const { at, people = [ANA], keys = testKeys } = given;
+  const { id: proposal, nonce } = terms;
+  return signAttestation(keys.approvalPrivate, {
+    v: 1,
+    proposal,
+    nonce,
+    termsDigest,
+    approvers: [...people],
+    at,
   });
 }

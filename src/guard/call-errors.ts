@@ -59,13 +59,17 @@ export class ApprovalDenied extends CallError {
   readonly by: string;
   readonly why: string | undefined;
 
-  constructor(proposal: string, by: string, why: string | undefined) {
+  /** What the policy tells an agent to do in place of a call that was denied for this reason. */
+  readonly instead: string | undefined;
+
+  constructor(proposal: string, by: string, why: string | undefined, instead?: string) {
     super(
-      `${by} denied this call${why === undefined ? '' : `: "${why}"`}. It was not run. Do not propose it again as it is; take the reason into account or ask the person you work for.`,
+      `${by} denied this call${why === undefined ? '' : `: "${why}"`}. It was not run. ${instead === undefined ? '' : `What to do instead: ${instead}. `}Do not propose it again as it is; take the reason into account or ask the person you work for.`,
       { proposal },
     );
     this.by = by;
     this.why = why;
+    this.instead = instead;
   }
 }
 

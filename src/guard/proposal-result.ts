@@ -1,3 +1,4 @@
+import type { SignedDecision } from '../core/approval/decision.ts';
 import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import { visibleText } from '../core/tool/visible-text.ts';
 import {
@@ -19,8 +20,9 @@ export function resultOf(record: ProposalRecord): unknown {
     case 'unknown':
       return resultOfOutcome(proposal, state.outcome);
     case 'denied': {
-      const { person, reason } = state.denial.statement;
-      throw new ApprovalDenied(proposal, person, reason === undefined ? undefined : visibleText(reason).text);
+      const { person } = state.denial.statement;
+      const { why, instead } = denialWords(state.denial);
+      throw new ApprovalDenied(proposal, person, why, instead);
     }
     case 'expired':
       throw new ApprovalExpired(
@@ -45,6 +47,22 @@ export function resultOf(record: ProposalRecord): unknown {
     case 'executing':
       throw new StillPending(`This call is ${state.status} and has no result yet.`, { proposal });
   }
+}
+
+/** What they chose among the policy's reasons and what they wrote, as one; and what the policy tells the agent to do. */
+export function denialWords({ statement }: SignedDecision): {
+  why: string | undefined;
+  instead: string | undefined;
+} {
+  const { reason, choice } = statement;
+  const words = [choice?.text, reason].flatMap((text) =>
+    text === undefined ? [] : [visibleText(text).text],
+  );
+  const instead = choice?.tellAgent;
+  return {
+    why: words.length === 0 ? undefined : words.join('. '),
+    instead: instead === undefined ? undefined : visibleText(instead).text.replace(/\.$/, ''),
+  };
 }
 
 function resultOfOutcome(

@@ -58,6 +58,8 @@ const ADMISSION_TRIES = 3;
 const SLOW_STORE_PAUSE_MS = 250;
 /** Writes are closed and nobody halted the proposal: the permit may come back while its time to start lasts. */
 const CLOSED_PAUSE_MS = 1_000;
+/** The approval service is about to say that the approvers still may, or is away; the time to start goes on running. */
+const UNATTESTED_PAUSE_MS = 500;
 /** BullMQ's clock is this machine's, the deadline is Redis's: look again soon rather than exactly then. */
 const LONGEST_SLEEP_MS = 10 * 60_000;
 const SHORTEST_SLEEP_MS = 25;
@@ -150,7 +152,7 @@ export class Execution {
       });
     }
     const first = await this.#judge(record);
-    if (!first.ok) return this.#refuse(id, first);
+    if (!first.ok) return this.#notJudgedFit(id, first);
     if (await this.#switchIsClosed(first.sealed)) return this.#asItStands(id);
     const fetched = await this.#fetchCredentials(first.sealed, first.tool);
     if (!fetched.ok) return this.#refuse(id, fetched);
@@ -158,7 +160,7 @@ export class Execution {
     for (let tried = 1; tried <= ADMISSION_TRIES; tried++) {
       // Fetching took time: the policy may have changed, and the time to start may be over.
       const judged = await this.#judge(record);
-      if (!judged.ok) return this.#refuse(id, judged);
+      if (!judged.ok) return this.#notJudgedFit(id, judged);
 
       const grant = grantOf(judged.sealed);
       const taken = grant && this.#grants.take(grant.statement, id, await store.now());
@@ -263,6 +265,12 @@ export class Execution {
       logger.error({ proposal: record.id, err: error }, 'the judgement broke');
       return { ok: false, refusal: 'malformed', message: 'the executor could not judge it', alarm: true };
     }
+  }
+
+  #notJudgedFit(id: ProposalId, judged: StartJudgement & { ok: false }): Promise<Attempt> {
+    if (!judged.again) return this.#refuse(id, judged);
+    this.#parts.logger.debug({ proposal: id, refusal: judged.refusal }, `not yet: ${judged.message}`);
+    return Promise.resolve({ next: 'again', status: 'approved', inMs: UNATTESTED_PAUSE_MS });
   }
 
   async #fetchCredentials(sealed: SealedTerms, tool: ToolDefinition): Promise<Fetched> {

@@ -14,12 +14,12 @@ const READY_FOR_MS = 1_000;
 const WAKE_AGAIN_MAX_MS = 30_000;
 
 /**
- * Repairs what a crash left: settles what is past its deadline, says `unknown` of calls whose executor is gone, and
- * wakes what was approved and never started. Every replica sweeps; the store lets one of them win each step, and
- * waking twice starts nothing twice.
+ * Repairs what a crash left: settles what is past its deadline, says `unknown` of calls whose executor is gone, reminds
+ * and escalates when the time has come, and wakes what was approved and never started. Every replica sweeps; the store
+ * lets one of them win each step, and waking twice starts nothing twice.
  */
 export class Sweeper {
-  readonly #store: Pick<ProposalStore, 'due' | 'expire' | 'declareUnknown'>;
+  readonly #store: Pick<ProposalStore, 'due' | 'expire' | 'declareUnknown' | 'fireTimers'>;
   readonly #dispatch: Pick<Dispatch, 'wake'>;
   readonly #intervalMs: number;
   readonly #logger: Logger;
@@ -33,7 +33,7 @@ export class Sweeper {
   #reachable = true;
 
   constructor(parts: {
-    store: Pick<ProposalStore, 'due' | 'expire' | 'declareUnknown'>;
+    store: Pick<ProposalStore, 'due' | 'expire' | 'declareUnknown' | 'fireTimers'>;
     dispatch: Pick<Dispatch, 'wake'>;
     logger: Logger;
     intervalMs?: number;
@@ -61,7 +61,7 @@ export class Sweeper {
   }
 
   /** One sweep; `start` does one every `intervalMs`. What fails is left for the next one. */
-  async sweep(): Promise<{ expired: number; declaredUnknown: number; woken: number }> {
+  async sweep(): Promise<{ expired: number; declaredUnknown: number; timers: number; woken: number }> {
     const due = await this.#store.due(BATCH);
     const expired = await this.#each(
       due.expired,
@@ -77,11 +77,16 @@ export class Sweeper {
         this.#logger.error({ proposal: id }, 'an executor died during a call: unknown');
       return settled === 'settled';
     });
+    const timers = await this.#each(
+      due.timers,
+      'remind or escalate',
+      async (id) => (await this.#store.fireTimers(id)) === 'settled',
+    );
     const woken = await this.#each(this.#toWake(due.ready), 'wake', async (id) => {
       await this.#dispatch.wake(id);
       return true;
     });
-    return { expired, declaredUnknown, woken };
+    return { expired, declaredUnknown, timers, woken };
   }
 
   /** A worker may be on it already, or held up: the pause doubles, so that it is not hammered. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { SignedAttestation } from '../core/approval/attestation.ts';
 import { SignedDecision } from '../core/approval/decision.ts';
 import { Outcome } from '../core/execution/outcome.ts';
 import { PersonId } from '../core/identity/ids.ts';
@@ -9,6 +10,7 @@ import {
   type ProposalState,
   TERMINAL_STATUSES,
 } from '../core/proposal/proposal.ts';
+import { CourseEvent } from '../core/proposal/proposal-course.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { parseTerms, termsDigestOf } from '../core/proposal/seal.ts';
@@ -59,7 +61,12 @@ const Cause = z.discriminatedUnion('kind', [
       why: z.string().optional(),
     })
     .transform((cause): HaltCause => ({ ...cause, why: cause.why })),
-  z.strictObject({ kind: z.literal('refused'), refusal: z.string(), message: z.string() }),
+  z.strictObject({
+    kind: z.literal('refused'),
+    refusal: z.string(),
+    message: z.string(),
+    person: PersonId.optional(),
+  }),
   z.strictObject({ kind: z.literal('edited'), by: PersonId, to: ProposalId }),
 ]);
 
@@ -82,6 +89,8 @@ const Common = z.object({
   seal: z.string().regex(/^[0-9a-f]{64}$/),
   revision: Count,
   voters: jsonOf(z.array(z.string())).optional(),
+  course: jsonOf(z.array(CourseEvent)).optional(),
+  attestation: jsonOf(SignedAttestation).optional(),
   card: jsonOf(CardFields).optional(),
   cardRevision: Count.optional(),
   preview: Preview.optional(),
@@ -128,6 +137,8 @@ export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalR
       termsText: common.terms,
       seal: common.seal,
       state,
+      course: common.course ?? [],
+      attestation: common.attestation,
       revision: common.revision,
       card: common.card,
       cardRevision: common.cardRevision,
@@ -154,6 +165,7 @@ function comparedFieldsAreOfTheTerms(hash: Record<string, string>, text: string)
 
 function comparedFieldsOf({ context, basis, ...terms }: ProposalTerms): Record<string, string> {
   const budget = basis.kind === 'policy' ? basis.budget : undefined;
+  const rule = basis.kind === 'people' ? basis.rule : undefined;
   return {
     tenant: context.tenant,
     environment: context.environment,
@@ -166,7 +178,13 @@ function comparedFieldsOf({ context, basis, ...terms }: ProposalTerms): Record<s
     createdAt: String(terms.createdAt),
     counterKey: budget?.counterKey ?? '',
     budgetPerMs: String(budget?.perMs ?? 0),
+    remindAt: timeOf(terms.createdAt, rule?.remindAfterMs),
+    escalateAt: timeOf(terms.createdAt, rule?.escalate?.afterMs),
   };
+}
+
+function timeOf(createdAt: number, afterMs: number | undefined): string {
+  return afterMs === undefined ? '' : String(createdAt + afterMs);
 }
 
 function voteOf(hash: Record<string, string>, person: string): SignedDecision {

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import { ATTESTATION_RENEWAL_MS, type SignedAttestation } from '../core/approval/attestation.ts';
 import type { SignedDecision } from '../core/approval/decision.ts';
 import { type Admission, type AdmissionRefusal, mintAdmission } from '../core/execution/admission.ts';
 import type { Outcome } from '../core/execution/outcome.ts';
 import { grantDigest } from '../core/grant/grant.ts';
-import { type AgentId, type PrincipalId, TenantId } from '../core/identity/ids.ts';
+import { type AgentId, type PersonId, type PrincipalId, TenantId } from '../core/identity/ids.ts';
 import type { HaltCause, ProposalRecord } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
 import type {
@@ -149,7 +150,7 @@ export class ProposalStoreRedis implements ProposalStore {
     return recordOfHash(id, z.array(z.string()).parse(hash));
   }
 
-  async decide(signed: SignedDecision): Promise<Decided> {
+  async decide(signed: SignedDecision, rechecked?: readonly PersonId[]): Promise<Decided> {
     const { statement } = signed;
     const { proposal: id } = statement;
     const reply = await this.#transition(statement.decision, {
@@ -161,6 +162,7 @@ export class ProposalStoreRedis implements ProposalStore {
         decision: statement.decision,
         digest: statement.termsDigest,
         nonce: statement.nonce,
+        rechecked,
       },
       texts: [JSON.stringify(signed), JSON.stringify(decisionDetail(signed))],
     });
@@ -181,6 +183,7 @@ export class ProposalStoreRedis implements ProposalStore {
       case 'too_late':
       case 'writes_off':
       case 'terms_changed':
+      case 'recheck':
         return { ok: false, refusal: reply.word, record: recordOfHash(id, reply.hash) };
       case 'excluded':
         throw new ExcludedVote(
@@ -189,6 +192,30 @@ export class ProposalStoreRedis implements ProposalStore {
       default:
         throw unexpected('decide', reply.word);
     }
+  }
+
+  revoke(id: ProposalId, { person, why }: { person: PersonId; why: string }): Promise<Settled> {
+    return this.#settle('revoke', id, { person, why }, [JSON.stringify({ person, why })]);
+  }
+
+  attest(id: ProposalId, signed: SignedAttestation): Promise<Settled> {
+    const ask = { digest: signed.statement.termsDigest, againMs: ATTESTATION_RENEWAL_MS };
+    return this.#settle('attest', id, ask, [JSON.stringify(signed)]);
+  }
+
+  async claimAttestations(limit: number): Promise<ProposalId[]> {
+    const claimed = await this.#everyShard(async (shard) => {
+      const ask = { limit, leaseMs: ATTESTATION_RENEWAL_MS };
+      return z.array(z.string()).parse(await this.#scripts.run('attestClaim', { shard, ask }));
+    });
+    return claimed.flat().flatMap((id) => {
+      const parsed = ProposalId.safeParse(id);
+      return parsed.success ? [parsed.data] : [];
+    });
+  }
+
+  fireTimers(id: ProposalId): Promise<Settled> {
+    return this.#settle('timers', id, {}, []);
   }
 
   withdraw(id: ProposalId, by: { agent: AgentId; principal: PrincipalId; why?: string }): Promise<Settled> {
@@ -262,23 +289,34 @@ export class ProposalStoreRedis implements ProposalStore {
 
   refuse(
     id: ProposalId,
-    { refusal, message, alarm, from }: { refusal: string; message: string; alarm: boolean; from?: 'pending' },
+    {
+      refusal,
+      message,
+      alarm,
+      person,
+      from,
+    }: { refusal: string; message: string; alarm: boolean; person?: PersonId; from?: 'pending' },
   ): Promise<Settled> {
-    const cause: HaltCause = { kind: 'refused', refusal, message };
-    const texts = [JSON.stringify(cause), JSON.stringify({ refusal, message })];
+    const cause: HaltCause = { kind: 'refused', refusal, message, person };
+    const texts = [JSON.stringify(cause), JSON.stringify({ refusal, message, person })];
     return this.#settle('refuse', id, { alarm, from }, texts);
   }
 
-  async due(limit: number): Promise<{ ready: ProposalId[]; expired: ProposalId[]; lapsed: ProposalId[] }> {
+  async due(limit: number): Promise<{
+    ready: ProposalId[];
+    expired: ProposalId[];
+    lapsed: ProposalId[];
+    timers: ProposalId[];
+  }> {
     const shards = await this.#everyShard(async (shard) =>
       DueReply.parse(await this.#scripts.run('due', { shard, ask: { limit } })),
     );
-    const oldest = (list: 0 | 1 | 2) =>
+    const oldest = (list: 0 | 1 | 2 | 3) =>
       oldestIds(
         shards.flatMap((lists) => lists[list]),
         limit,
       );
-    return { ready: oldest(0), expired: oldest(1), lapsed: oldest(2) };
+    return { ready: oldest(0), expired: oldest(1), lapsed: oldest(2), timers: oldest(3) };
   }
 
   async pending({ tenant, limit }: { tenant?: string; limit: number }): Promise<ProposalId[]> {
@@ -313,7 +351,17 @@ export class ProposalStoreRedis implements ProposalStore {
   }
 
   async #settle(
-    name: 'withdraw' | 'expire' | 'extendLease' | 'giveBack' | 'finish' | 'declareUnknown' | 'refuse',
+    name:
+      | 'revoke'
+      | 'attest'
+      | 'timers'
+      | 'withdraw'
+      | 'expire'
+      | 'extendLease'
+      | 'giveBack'
+      | 'finish'
+      | 'declareUnknown'
+      | 'refuse',
     id: ProposalId,
     ask: Readonly<Record<string, unknown>>,
     texts: readonly string[],
@@ -354,7 +402,7 @@ const Scored = z.array(z.string()).transform((flat) => {
   }
   return found;
 });
-const DueReply = z.tuple([Scored, Scored, Scored]);
+const DueReply = z.tuple([Scored, Scored, Scored, Scored]);
 
 /** Somebody else's members in our sets are not ids, and are nobody's business here. */
 function oldestIds(found: { id: string; score: number }[], limit: number): ProposalId[] {
@@ -414,6 +462,8 @@ function writtenOf(sealed: SealedTerms): Record<string, unknown> {
     basis: terms.basis.kind,
     grant: terms.basis.kind === 'grant' ? grantUseOf(terms.basis.grant) : undefined,
     quorum: people?.quorum,
+    remindAt: people?.remindAfterMs && terms.createdAt + people.remindAfterMs,
+    escalateAt: people?.escalate && terms.createdAt + people.escalate.afterMs,
     excluded: people === undefined ? undefined : JSON.stringify(people.excluded),
     tenant: terms.context.tenant,
     environment: terms.context.environment,
@@ -464,8 +514,8 @@ function createdDetail({ terms, termsDigest }: SealedTerms): Record<string, unkn
 }
 
 function decisionDetail({ statement, signature }: SignedDecision): Record<string, unknown> {
-  const { person, as, reason, shown, termsDigest, at } = statement;
-  return { person, as, reason, shown, termsDigest, decidedAt: at, signature };
+  const { person, as, reason, choice, shown, termsDigest, at } = statement;
+  return { person, as, reason, choice, shown, termsDigest, decidedAt: at, signature };
 }
 
 /** A result may hold anything: its digest proves it, and does not tell it. */

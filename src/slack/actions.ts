@@ -22,6 +22,7 @@ import { ACTIONS, type CardView, ruleOf } from './card.ts';
 import { slackError, type WorkspaceClients } from './clients.ts';
 import type { InFlight } from './in-flight.ts';
 import {
+  CHOICE_INPUT,
   type ModalMemory,
   type ModalSubject,
   noticeModal,
@@ -44,13 +45,13 @@ export interface ActionsParts {
   readonly viewOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => CardView;
   /** Undefined: the record is not sealed by us, or its tenant has no place any more. */
   readonly open: (record: ProposalRecord) => { readonly view: CardView } | undefined;
-  /** Where the tenant decides: for what has no card of its own. */
-  readonly channelOf: (record: ProposalRecord) => string | undefined;
   /** In the tab of whoever clicked there. */
   readonly tellAtHome: (
     viewer: { user: string; team: string; enterprise: string | undefined; metadata: string },
     text: string,
   ) => Promise<void>;
+  /** Where the tenant decides: for what has no card of its own. */
+  readonly channelOf: (record: ProposalRecord) => string | undefined;
   readonly inFlight: InFlight;
   readonly logger: Logger;
 }
@@ -179,7 +180,7 @@ export class CardActions {
       return this.#tell(heard, answerText(await this.#parts.desk.decide(made.click)));
     }
     await this.#openForm(body, heard, made.click, (looked, memory) =>
-      reasonModal('deny', memory, subjectOf(looked), looked.rule.reason.deny),
+      reasonModal('deny', memory, subjectOf(looked), looked.rule.reason.deny, looked.rule.denialReasons),
     );
   }
 
@@ -317,7 +318,9 @@ export class CardActions {
     if (reviewing && !(await this.#readWhole(memory))) {
       return { ok: false, refusal: 'not_shown_whole', record: undefined };
     }
-    const reason = body.view.state.values[REASON_INPUT.block]?.[REASON_INPUT.action]?.value ?? undefined;
+    const { values } = body.view.state;
+    const reason = values[REASON_INPUT.block]?.[REASON_INPUT.action]?.value ?? undefined;
+    const chosen = values[CHOICE_INPUT.block]?.[CHOICE_INPUT.action]?.selected_option?.value;
     return this.#parts.desk.decide({
       proposal: memory.proposal,
       decision: body.view.callback_id === VIEWS.denyReason ? 'deny' : 'approve',
@@ -325,6 +328,7 @@ export class CardActions {
       card: undefined,
       sight: { on: reviewing ? 'review' : 'card', shown: memory.shown },
       reason,
+      choice: chosen === undefined ? undefined : choiceOf(chosen),
     });
   }
 
@@ -355,6 +359,11 @@ export class CardActions {
       await workspace?.posting.chat.postEphemeral({ channel, user: parsed.data.user.id, text });
     };
   }
+}
+
+/** What is no number is none that was offered: the desk refuses it. */
+function choiceOf(value: string): number {
+  return /^[0-9]{1,2}$/.test(value) ? Number(value) : -1;
 }
 
 const REVIEW_TITLE = 'Review this call';

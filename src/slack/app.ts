@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { App, type CodedError, ErrorCode, type Receiver } from '@slack/bolt';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { Attester } from '../core/approval/attester.ts';
 import { type ApprovalPrivateKey, publicKeyFor } from '../core/approval/decision.ts';
 import { DecisionDesk, type DecisionDeskParts, type Sights } from '../core/approval/decision-desk.ts';
 import { EditDesk } from '../core/approval/edit-desk.ts';
@@ -10,7 +11,7 @@ import type { RecentDecisions } from '../core/approval/recent-decisions.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import type { GrantStore } from '../core/grant/grant-store.ts';
-import type { TenantId } from '../core/identity/ids.ts';
+import { personOf, type TenantId } from '../core/identity/ids.ts';
 import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { Folding } from '../core/proposal/folding.ts';
@@ -26,6 +27,7 @@ import type { ToolDefinition } from '../core/tool/tool.ts';
 import type { OnceMemory } from '../core/workspace/once.ts';
 import { CardActions } from './actions.ts';
 import { SlackApprovers } from './approvers.ts';
+import { AttestationRounds } from './attestation-rounds.ts';
 import { BatchActions } from './batch-actions.ts';
 import { type CardView, drawCard } from './card.ts';
 import { ChannelWatch } from './channel-watch.ts';
@@ -34,6 +36,7 @@ import { clientOptions, type Reach, type WorkspaceClients, type Workspaces } fro
 import { WritesCommand } from './commands.ts';
 import { DigestPublisher } from './digest-publisher.ts';
 import { EditActions } from './edit-actions.ts';
+import { EmailWatch } from './email-watch.ts';
 import { GrantSurface } from './grant-surface.ts';
 import { HomeInbox } from './home-inbox.ts';
 import { HomeTab } from './home-tab.ts';
@@ -72,7 +75,7 @@ export interface SlackHealth {
   readonly problems: readonly SlackProblem[];
 }
 
-/** What the card needs of a tool's definition: which arguments are never shown, and whether it can be undone. */
+/** What the card needs of a tool's definition: which arguments are never shown and whether it can be undone; an edit needs all of it. */
 export interface ShownTools {
   get(
     name: string,
@@ -148,13 +151,15 @@ async function openSurface(
   const channels = new Channels(clock);
   const watch = new ChannelWatch({ policy, workspaces, channels, audit: parts.audit, logger });
   const inFlight = new InFlight();
-  const directory = new SlackApprovers(workspaces, clock);
+  const emails = new EmailWatch({ policy, logger });
+  const directory = new SlackApprovers(workspaces, clock, (team, hidden) => emails.note(team, hidden));
   const workspaceOf = (team: string) => workspaces.get(team);
   const placeOf = (tenant: TenantId) => tenantOf(policy.current, tenant)?.slack;
   const viewOf = (sealed: SealedTerms, record: ProposalRecord, team: string): CardView => ({
     terms: sealed.terms,
     termsDigest: sealed.termsDigest,
     state: record.state,
+    course: record.course,
     team,
     redact: redactOf(parts.registry, sealed.terms.tool),
     preview: record.preview && openPreview(parts.keys.proposal, sealed, record.preview),
@@ -182,16 +187,21 @@ async function openSurface(
     channels,
     onProblem: (problem) => watch.report(problem),
   });
+  const attester = new Attester({ ...parts, directory, placeOf });
   const deskWith = (asking: Partial<DecisionDeskParts>) =>
     new DecisionDesk({
       ...parts,
       directory,
       placeOf,
+      attest: (sealed, approvers, at) => attester.attest(sealed, approvers, at),
       mayDecideIn: (place) => mayDecideIn(place, workspaces, channels),
       sightsOf: (sealed, record, team) =>
         sightsOf(viewOf(sealed, record, team), !isIrreversible(sealed.terms.tool)),
       onWakeFailed: (id, error) => {
-        logger.warn({ err: error, proposal: id }, 'a settled proposal was not woken; the sweeper will do it');
+        logger.warn(
+          { err: error, proposal: id },
+          'a settled proposal was not attested and woken; the sweeps will do it',
+        );
       },
       ...asking,
     });
@@ -265,15 +275,6 @@ async function openSurface(
     inFlight,
     logger,
   });
-  const grants = new GrantSurface({
-    ...parts,
-    desk,
-    directory,
-    placeOf,
-    workspaceOf,
-    toolOf: (name) => definitionOf(parts.registry, name),
-    inFlight,
-  });
   const edits = new EditActions({
     desk: new EditDesk({
       desk,
@@ -297,6 +298,15 @@ async function openSurface(
     inFlight,
     logger,
   });
+  const grants = new GrantSurface({
+    ...parts,
+    desk,
+    directory,
+    placeOf,
+    workspaceOf,
+    toolOf: (name) => definitionOf(parts.registry, name),
+    inFlight,
+  });
   const command = new WritesCommand({
     ...parts,
     directory,
@@ -312,7 +322,7 @@ async function openSurface(
   let connected = () => false;
   const look = (): SlackHealth => ({
     connected: connected(),
-    problems: withWorkspaces(watch.problems(), installed.problems(), policy),
+    problems: withWorkspaces([...watch.problems(), ...emails.problems()], installed.problems(), policy),
   });
   const doors = new Map([...installing.doors, ...healthDoors(parts.health, look)]);
   const { receiver, listen } = receiverFor({ transport, appId, seen: parts.once, doors, reach, clock });
@@ -321,8 +331,8 @@ async function openSurface(
   edits.register(app);
   batches.register(app);
   command.register(app);
-  grants.register(app);
   home.register(app);
+  grants.register(app);
   hearRemovals(app, installed, inFlight);
   await watch.start();
   const listening = await listen().catch((error: unknown) => {
@@ -330,11 +340,13 @@ async function openSurface(
     throw error;
   });
   connected = listening.connected;
+  const rounds = new AttestationRounds(attester, logger);
   const stop = async () => {
     watch.stop();
     await inFlight.drain(DRAIN_MS);
     await listening.stop();
     await inFlight.drain(DRAIN_MS);
+    await rounds.stop();
     await home.stop();
     await announcer.stop();
     await grants.stop();
@@ -344,10 +356,13 @@ async function openSurface(
   };
   try {
     await publisher.start();
-    await grants.start();
-    await home.start();
     await digests.start();
+    await home.start();
+    await grants.start();
     announcer.start();
+    rounds.start();
+    // Whether emails can be seen is told with any answer about any account; the bot's own is always there.
+    await Promise.all([...workspaces].map(({ team, botUser }) => directory.emailOf(personOf(team, botUser))));
   } catch (error) {
     // Slack must not go on bringing clicks to a service that did not start.
     await stop();

@@ -1,15 +1,21 @@
 import { z } from 'zod';
-import type { ApproverDirectory, Entitlement } from '../core/approval/approver-directory.ts';
+import type { AccountEmail, ApproverDirectory, Entitlement } from '../core/approval/approver-directory.ts';
 import type { DecisionRefusal } from '../core/approval/refusal.ts';
 import { type PersonId, slackIdsOf } from '../core/identity/ids.ts';
-import { slackError, type Workspaces } from './clients.ts';
+import { slackError, type WorkspaceClients, type Workspaces } from './clients.ts';
 
 /** usergroups.users.list is Tier 2, 20 calls a minute: one list serves the clicks of this long … */
 const MEMBERS_FRESH_MS = 30_000;
 /** … and a person who is not on it is looked for again, but not more often than this for one group. */
 const MEMBERS_MISS_MS = 4_000;
 
+/** An email address hardly ever changes, and each click asks for those of everybody who may not give it. */
+const EMAIL_FRESH_MS = 60_000;
+const EMAILS_REMEMBERED = 1_000;
+const EMAIL_SCOPE = 'users:read.email';
+
 const UserInfo = z.looseObject({
+  response_metadata: z.looseObject({ scopes: z.array(z.string()).optional() }).optional(),
   user: z.looseObject({
     id: z.string(),
     team_id: z.string().optional(),
@@ -20,6 +26,7 @@ const UserInfo = z.looseObject({
     is_restricted: z.boolean().optional(),
     is_ultra_restricted: z.boolean().optional(),
     is_stranger: z.boolean().optional(),
+    profile: z.looseObject({ email: z.string().optional() }).optional(),
     enterprise_user: z.looseObject({ enterprise_id: z.string().optional() }).optional(),
   }),
 });
@@ -34,41 +41,88 @@ interface MemberList {
 
 const NO = (refusal: DecisionRefusal): Entitlement => ({ ok: false, refusal });
 
-/** Who people are, asked of Slack at every click. Only group membership is remembered, briefly. */
+/** Who people are, asked of Slack at every click. Group membership and email addresses are remembered, briefly. */
 export class SlackApprovers implements ApproverDirectory {
   readonly #workspaces: Workspaces;
   readonly #clock: () => number;
+  readonly #onEmailsHidden: (team: string, hidden: boolean) => void;
+  readonly #emails = new Map<PersonId, { readonly at: number; readonly email: string | undefined }>();
   readonly #lists = new Map<string, MemberList>();
   readonly #asking = new Map<string, Promise<MemberList | undefined>>();
 
-  constructor(workspaces: Workspaces, clock: () => number) {
+  /** @param onEmailsHidden whether a workspace lets us see email addresses, as of each answer that tells. */
+  constructor(
+    workspaces: Workspaces,
+    clock: () => number,
+    onEmailsHidden: (team: string, hidden: boolean) => void = () => {},
+  ) {
     this.#workspaces = workspaces;
     this.#clock = clock;
+    this.#onEmailsHidden = onEmailsHidden;
   }
 
-  async entitlementOf(person: PersonId, entries: readonly string[], team: string): Promise<Entitlement> {
+  async entitlementOf(
+    person: PersonId,
+    entries: readonly string[],
+    team: string,
+    { fresh = false }: { readonly fresh?: boolean } = {},
+  ): Promise<Entitlement> {
     const ids = slackIdsOf(person);
     const workspace = this.#workspaces.get(team);
     if (workspace === undefined) return NO('cannot_check');
     if (ids.team !== team) return NO('other_workspace');
     let user: SlackUser;
     try {
-      user = UserInfo.parse(await workspace.asking.users.info({ user: ids.user })).user;
+      user = await this.#userOf(person, workspace);
     } catch (error) {
       return NO(slackError(error) === 'user_not_found' ? 'stranger' : 'cannot_check');
     }
     const unfit = unfitness(user, ids.user, [team, workspace.team, workspace.enterprise]);
     if (unfit !== undefined) return NO(unfit);
-    return this.#entryOf(ids.user, entries, team);
+    return this.#entryOf(ids.user, entries, team, fresh ? MEMBERS_MISS_MS : MEMBERS_FRESH_MS);
   }
 
-  async #entryOf(user: string, entries: readonly string[], team: string): Promise<Entitlement> {
+  async emailOf(person: PersonId): Promise<AccountEmail> {
+    const known = this.#emails.get(person);
+    const age = known === undefined ? Number.POSITIVE_INFINITY : this.#clock() - known.at;
+    if (known !== undefined && age >= 0 && age < EMAIL_FRESH_MS) return { ok: true, email: known.email };
+    const workspace = this.#workspaces.get(slackIdsOf(person).team);
+    // Of a workspace that we have no token for: nothing to compare with, and nothing that asking again would change.
+    if (workspace === undefined) return { ok: true, email: undefined };
+    try {
+      await this.#userOf(person, workspace);
+    } catch (error) {
+      const none = slackError(error) === 'user_not_found';
+      return none ? { ok: true, email: undefined } : { ok: false, refusal: 'cannot_check' };
+    }
+    return { ok: true, email: this.#emails.get(person)?.email };
+  }
+
+  async #userOf(person: PersonId, workspace: WorkspaceClients): Promise<SlackUser> {
+    const at = this.#clock();
+    const answer = UserInfo.parse(await workspace.asking.users.info({ user: slackIdsOf(person).user }));
+    const scopes = answer.response_metadata?.scopes;
+    if (scopes !== undefined) this.#onEmailsHidden(workspace.team, !scopes.includes(EMAIL_SCOPE));
+    const email = answer.user.profile?.email?.trim().toLowerCase();
+    this.#emails.delete(person);
+    this.#emails.set(person, { at, email: email === '' ? undefined : email });
+    const oldest = this.#emails.size > EMAILS_REMEMBERED ? this.#emails.keys().next().value : undefined;
+    if (oldest !== undefined) this.#emails.delete(oldest);
+    return answer.user;
+  }
+
+  async #entryOf(
+    user: string,
+    entries: readonly string[],
+    team: string,
+    maxAgeMs: number,
+  ): Promise<Entitlement> {
     const direct = `user:${user}`;
     if (entries.includes(direct)) return { ok: true, as: direct };
     let unknown = false;
     for (const entry of entries) {
       if (!entry.startsWith('usergroup:')) continue;
-      const member = await this.#isMember(user, entry.slice('usergroup:'.length), team);
+      const member = await this.#isMember(user, entry.slice('usergroup:'.length), team, maxAgeMs);
       if (member === true) return { ok: true, as: entry };
       unknown ||= member === undefined;
     }
@@ -76,10 +130,10 @@ export class SlackApprovers implements ApproverDirectory {
   }
 
   /** Undefined: Slack does not tell, and no list that is fresh enough says so. */
-  async #isMember(user: string, group: string, team: string): Promise<boolean | undefined> {
+  async #isMember(user: string, group: string, team: string, maxAgeMs: number): Promise<boolean | undefined> {
     const known = this.#lists.get(`${team}/${group}`);
     const age = known === undefined ? Number.POSITIVE_INFINITY : this.#clock() - known.at;
-    const fresh = age >= 0 && age < MEMBERS_FRESH_MS;
+    const fresh = age >= 0 && age < maxAgeMs;
     if (known !== undefined && fresh && known.users.has(user)) return true;
     if (known !== undefined && fresh && age < MEMBERS_MISS_MS) return false;
     const asked = await this.#members(group, team);

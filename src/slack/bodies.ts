@@ -29,6 +29,11 @@ export const CardClick = z.looseObject({
 });
 export type CardClick = z.infer<typeof CardClick>;
 
+const InputState = z.looseObject({
+  value: z.string().nullish(),
+  selected_option: z.looseObject({ value: z.string() }).nullish(),
+});
+
 /** A click in somebody's own Home tab, which stands before them alone: there is no message to compare it with. */
 export const HomeClick = z.looseObject({
   type: z.literal('block_actions'),
@@ -56,7 +61,7 @@ const View = z.looseObject({
   callback_id: z.string(),
   private_metadata: z.string(),
   state: z.looseObject({
-    values: z.record(z.string(), z.record(z.string(), z.looseObject({ value: z.string().nullish() }))),
+    values: z.record(z.string(), z.record(z.string(), InputState)),
   }),
 });
 

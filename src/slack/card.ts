@@ -2,13 +2,15 @@ import type { types } from '@slack/bolt';
 import type { SignedDecision } from '../core/approval/decision.ts';
 import type { ApprovalRule } from '../core/policy/verdict.ts';
 import type { ShownPreview } from '../core/proposal/preview.ts';
-import type { ProposalState } from '../core/proposal/proposal.ts';
+import type { HaltCause, ProposalState } from '../core/proposal/proposal.ts';
+import type { CourseEvent } from '../core/proposal/proposal-course.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type Digest, digestOf, shortDigest } from '../core/tool/digest.ts';
 import { parseStrictJson } from '../core/tool/strict-json.ts';
 import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
 import { type ArgumentsReading, cutToBudget, jsonBytes, lineCount, readArguments } from './arguments-text.ts';
+import { type Asking, askedNames, askingBlocks, escalationPlan, revokedBlocks } from './asked.ts';
 import { drawChanges, editButton, editedNote, editedStateLine, mayBeEdited } from './edit-card.ts';
 import { CARD_BUDGET, SLACK_LIMITS } from './limits.ts';
 import { LIST_ACTIONS } from './list-actions.ts';
@@ -20,7 +22,6 @@ import {
   type KnownBlock,
   localTime,
   mention,
-  mentionEntry,
   oneLine,
   ourMrkdwn,
   ourNote,
@@ -35,6 +36,8 @@ export interface CardView {
   readonly terms: ProposalTerms;
   readonly termsDigest: Digest;
   readonly state: ProposalState;
+  /** Left out: nothing but the state is told. */
+  readonly course?: readonly CourseEvent[] | undefined;
   /** The tenant's workspace, which decides whom a mention can name. */
   readonly team: string;
   /** What the tool's definition keeps from view; undefined: no such tool is known here. */
@@ -68,8 +71,8 @@ export const ACTIONS = {
   review: 'cs_review',
   reviewNext: 'cs_review_next',
   reviewBack: 'cs_review_back',
-  edit: 'cs_edit',
   grant: 'cs_grant',
+  edit: 'cs_edit',
 } as const;
 
 export function drawCard(view: CardView): DrawnCard {
@@ -218,17 +221,13 @@ export function deadlineBlocks(terms: ProposalTerms): KnownBlock[] {
   if (rule === undefined) return [];
   const { deadline, createdAt } = terms;
   const people = rule.quorum === 1 ? '1 person' : `${rule.quorum} different people`;
-  const entries = rule.approvers.slice(0, MOST_ENTRIES).map(mentionEntry).join(', ');
-  const more = rule.approvers.length - MOST_ENTRIES;
   return [
     ourSection(
       `*Decide before* ${localTime(deadline)} (${utc(deadline)}, ${inWords(deadline - createdAt)} after it was asked)\n` +
-        `*Needed:* approval by ${people} of ${entries}${more > 0 ? ` and ${counted(more, 'more entry', 'more entries')} of the policy` : ''}. One denial ends it.`,
+        `*Needed:* approval by ${people} of ${askedNames(rule.approvers)}. One denial ends it.${escalationPlan({ rule, createdAt })}`,
     ),
   ];
 }
-
-const MOST_ENTRIES = 8;
 
 export function whyText(terms: ProposalTerms): string {
   const { basis } = terms;
@@ -280,7 +279,6 @@ const HEADLINES: Readonly<Record<ProposalState['status'], string>> = {
   withdrawn: 'Withdrawn by the agent: it will not run',
   halted: 'Halted: it will not run',
 };
-
 const EDITED_HEADLINE = 'Changed: it will not run as it stands here';
 
 function headlineOf(state: ProposalState): string {
@@ -304,24 +302,23 @@ function summary({ terms, state }: CardView): string {
   return `${headlineOf(state)}. ${where}.${decide}`;
 }
 
-function stateBlocks({ terms, state, team, alike }: CardView): KnownBlock[] {
-  const quorum = ruleOf(terms)?.quorum ?? 0;
+function stateBlocks(view: CardView): KnownBlock[] {
+  const { state, team, course = [] } = view;
+  const asking = askingOf(view);
   const blocks: KnownBlock[] = [];
-  if (state.status === 'pending') {
-    if (alike !== undefined) blocks.push(...alikeBlocks(alike));
-    if (state.approvals.length > 0) {
-      const missing = quorum - state.approvals.length;
-      blocks.push(
-        ourSection(
-          `*${state.approvals.length} of ${quorum} approved so far*; ${counted(missing, 'more person', 'more people')} must approve.`,
-        ),
-      );
-    }
-  } else {
-    blocks.push(ourSection(stateLine(state, team)));
+  if (state.status !== 'pending') blocks.push(ourSection(stateLine(state, team)));
+  else {
+    if (view.alike !== undefined) blocks.push(...alikeBlocks(view.alike));
+    if (asking !== undefined) blocks.push(...askingBlocks(asking));
   }
-  blocks.push(...outcomeBlocks(state), ...peopleBlocks(state, team));
+  blocks.push(...revokedBlocks(course, team), ...outcomeBlocks(state), ...peopleBlocks(state, team));
   return blocks;
+}
+
+export function askingOf({ terms, state, course = [], team }: CardView): Asking | undefined {
+  const rule = ruleOf(terms);
+  if (rule === undefined) return undefined;
+  return { rule, createdAt: terms.createdAt, approvals: state.approvals, course, team };
 }
 
 function alikeBlocks({ calls, together }: AlikeCalls): KnownBlock[] {
@@ -366,11 +363,17 @@ function stateLine(state: Exclude<ProposalState, { status: 'pending' }>, team: s
 function haltLine(state: Extract<ProposalState, { status: 'halted' }>, team: string): string {
   const { cause } = state;
   if (cause.kind === 'refused') {
-    return `*Halted* ${localTime(state.haltedAt)}: the last check before the start refused it. It will not run.`;
+    return `*Halted* ${localTime(state.haltedAt)}: ${refusedText(cause, team)} It will not run.`;
   }
   if (cause.kind === 'edited')
     return `*Changed* ${localTime(state.haltedAt)}: ${editedStateLine(cause, team)}`;
   return `*Halted* ${localTime(state.haltedAt)}: writes were switched off by ${operatorMention(cause.by, team)}. It will not run, not even when writes are on again.`;
+}
+
+export function refusedText(cause: Extract<HaltCause, { kind: 'refused' }>, team: string): string {
+  return cause.person === undefined
+    ? 'the last check before the start refused it.'
+    : `${mention(cause.person, team)}, who approved it, may no longer approve this.`;
 }
 
 /** The switch keeps an operator as text: a person's id, or `cli:name`. */
@@ -414,9 +417,10 @@ function peopleBlocks(state: ProposalState, team: string): KnownBlock[] {
   const more = decisions.length - listed.length;
   if (more > 0) lines.push(`and ${counted(more, 'more person', 'more people')}`);
   const blocks: KnownBlock[] = [ourSection(lines.join('\n'))];
-  const given = listed.flatMap(({ statement }) =>
-    statement.reason === undefined ? [] : [{ statement, words: visibleText(statement.reason).text }],
-  );
+  const given = listed.flatMap(({ statement }) => {
+    const lines = reasonLines(statement);
+    return lines.length === 0 ? [] : [{ statement, words: lines.join('\n') }];
+  });
   const each = {
     bytes: Math.floor(CARD_BUDGET.peopleBytes / 2 / given.length),
     lines: Math.max(2, Math.floor(10 / given.length)),
@@ -426,6 +430,15 @@ function peopleBlocks(state: ProposalState, team: string): KnownBlock[] {
     blocks.push(asWritten(cutToBudget(words, each).text));
   }
   return blocks;
+}
+
+/** What they chose among the policy's reasons, what that tells the agent, and what they wrote themselves. */
+function reasonLines({ reason, choice }: SignedDecision['statement']): string[] {
+  return [
+    ...(choice === undefined ? [] : [visibleText(choice.text).text]),
+    ...(choice?.tellAgent === undefined ? [] : [`the agent is told: ${visibleText(choice.tellAgent).text}`]),
+    ...(reason === undefined ? [] : [visibleText(reason).text]),
+  ];
 }
 
 const MOST_DECISIONS = 5;

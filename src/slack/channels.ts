@@ -14,6 +14,7 @@ export interface SlackProblem {
     | 'bot_not_in_channel'
     | 'channel_archived'
     | 'channel_shared'
+    | 'emails_hidden'
     | 'cannot_check';
   /** What is wrong and what to do about it. */
   readonly message: string;

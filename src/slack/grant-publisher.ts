@@ -136,7 +136,7 @@ export class GrantPublisher {
     if (place === undefined) return;
     for (const { id, signed } of await grants.open(tenant, MOST_SWEPT)) {
       const { person, as } = signed.statement;
-      const entitled = await directory.entitlementOf(person, [as], place.team);
+      const entitled = await directory.entitlementOf(person, [as], place.team, { fresh: true });
       if (!entitled.ok && entitled.refusal !== 'cannot_check')
         await grants.voidGrant(id, 'giver_not_entitled');
     }

@@ -3,6 +3,7 @@ export const BOT_SCOPES = [
   'chat:write',
   'commands',
   'users:read',
+  'users:read.email',
   'usergroups:read',
   'channels:read',
   'groups:read',

@@ -1,6 +1,6 @@
 import type { types } from '@slack/bolt';
 import { z } from 'zod';
-import type { ReasonRule } from '../core/policy/verdict.ts';
+import type { DenialReason, ReasonRule } from '../core/policy/verdict.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import { Digest } from '../core/tool/digest.ts';
 import { ACTIONS } from './card.ts';
@@ -15,6 +15,8 @@ export const VIEWS = {
   notice: 'cs_notice',
 } as const;
 
+/** Which of the policy's reasons to deny: each option's value is its place in the sealed rule. */
+export const CHOICE_INPUT = { block: 'cs_choice', action: 'cs_choice_of' } as const;
 export const REASON_INPUT = { block: 'cs_reason', action: 'cs_reason_text' } as const;
 
 /**
@@ -50,6 +52,7 @@ export function reasonModal(
   memory: ModalMemory,
   subject: ModalSubject,
   need: ReasonRule,
+  offered: readonly DenialReason[] = [],
 ): types.ModalView {
   const approving = decision === 'approve';
   return {
@@ -66,7 +69,7 @@ export function reasonModal(
           ? 'It runs once, exactly as the card shows it. Your name and your reason are recorded with it.'
           : 'It ends for good: nobody can approve it any more. The agent is told your reason.',
       ),
-      reasonInput(need),
+      ...(offered.length > 0 ? choiceBlocks(offered, need) : [reasonInput(need)]),
     ],
   };
 }
@@ -113,7 +116,8 @@ export function noticeModal(title: string, text: string): types.ModalView {
 }
 
 function subjectSection({ tool, tenant, environment }: ModalSubject): KnownBlock {
-  const where = environment === 'production' ? `${code(environment)}: *changes real data*` : code(environment);
+  const where =
+    environment === 'production' ? `${code(environment)}: *changes real data*` : code(environment);
   return ourSection(`${code(tool)} for ${code(tenant)} in ${where}`);
 }
 
@@ -130,12 +134,36 @@ function turning(page: number, last: boolean): KnownBlock[] {
   return elements.length === 0 ? [] : [{ type: 'actions', block_id: 'cs_pages', elements }];
 }
 
-export function reasonInput(need: ReasonRule): KnownBlock {
+/** One click, or words, or both; that there is one of them where it is required, the desk sees to. */
+function choiceBlocks(offered: readonly DenialReason[], need: ReasonRule): KnownBlock[] {
+  const told = offered.filter(({ tellAgent }) => tellAgent !== undefined);
+  return [
+    {
+      type: 'input',
+      block_id: CHOICE_INPUT.block,
+      optional: true,
+      label: plain(need === 'required' ? 'Why? Choose one, or write below' : 'Why?'),
+      element: {
+        type: 'radio_buttons',
+        action_id: CHOICE_INPUT.action,
+        options: offered.map(({ text }, index) => ({ text: plain(text), value: String(index) })),
+      },
+    },
+    ...(told.length === 0 ? [] : [ourNote('With these reasons the agent is told what to do instead:')]),
+    ...told.map(({ text, tellAgent = '' }) => ourNote(`${text}: ${tellAgent}`)),
+    reasonInput('optional', 'Or in your own words'),
+  ];
+}
+
+export function reasonInput(
+  need: ReasonRule,
+  label = need === 'required' ? 'Why?' : 'Why? (you may leave this empty)',
+): KnownBlock {
   return {
     type: 'input',
     block_id: REASON_INPUT.block,
     optional: need !== 'required',
-    label: plain(need === 'required' ? 'Why?' : 'Why? (you may leave this empty)'),
+    label: plain(label),
     element: {
       type: 'plain_text_input',
       action_id: REASON_INPUT.action,

@@ -20,6 +20,8 @@ export const REFUSAL_NOTICES: Readonly<Record<DecisionRefusal, string>> = {
     'Nothing was decided: the policy does not name you as an approver of this call. The card says who is; ask one of them.',
   own_call:
     'Nothing was decided: the agent makes this call on your behalf, so somebody else has to decide. Ask another approver.',
+  own_call_other_account:
+    'Nothing was decided: your account has the same email address as somebody who may not decide this call, because it is made on their behalf or by a service of theirs. Somebody else has to decide. Ask another approver.',
   owner_of_the_service:
     'Nothing was decided: you own the service that makes this call, so somebody else has to decide. Ask another approver.',
   shared_channel:
@@ -38,7 +40,7 @@ export const REFUSAL_NOTICES: Readonly<Record<DecisionRefusal, string>> = {
     'Nothing was decided: the time to decide is over. If the write is still wanted, the agent has to propose it again.',
   writes_off:
     'Nothing was decided: writes are switched off. Once they are on again, the agent has to propose this call again.',
-  reason_missing: 'Nothing was decided: this decision needs a reason. Click again and write why.',
+  reason_missing: 'Nothing was decided: this decision needs a reason. Click again and say why.',
   seal_broken:
     'Nothing was decided: this proposal is not what was once proposed. Do not try again; tell whoever runs Countersign, an alarm has been raised.',
   not_shown_whole:

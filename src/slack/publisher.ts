@@ -282,6 +282,7 @@ export class CardPublisher {
       terms,
       termsDigest,
       state: genuineState(record.state, genuine),
+      course: record.course,
       team: place.team,
       redact: this.#parts.redactOf(terms.tool),
       preview: this.#preview(sealed, record),

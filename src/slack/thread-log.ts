@@ -1,6 +1,7 @@
-import type { SignedDecision } from '../core/approval/decision.ts';
 import type { ProposalState } from '../core/proposal/proposal.ts';
-import { type CardView, operatorMention, ruleOf } from './card.ts';
+import type { CourseEvent } from '../core/proposal/proposal-course.ts';
+import { askedNames, neededText } from './asked.ts';
+import { askingOf, type CardView, operatorMention, refusedText } from './card.ts';
 import { localTime, mention } from './wording.ts';
 
 /** Something that happened, by a name that is its own for as long as the proposal lives. */
@@ -10,29 +11,47 @@ export interface ThreadEvent {
 }
 
 /**
- * What the thread under a card has yet to be told, in order: one line for each vote and for the end. `told` holds the
- * names of what it has been told, so that no replica has to remember what another one said. Our words alone; reasons
+ * What the thread under a card has yet to be told, in order: one line for each vote, each timer
+ * and the end. `told` holds the names of what it has been told, so that no replica has to remember what another one said. Our words alone; reasons
  * stand on the card.
  */
-export function untold({ terms, state, team }: CardView, told: readonly string[]): ThreadEvent[] {
-  const rule = { quorum: ruleOf(terms)?.quorum ?? 0, team };
-  const events = state.approvals.map((approval, index) => ({
-    name: `approved ${approval.statement.person}`,
-    line: approvalLine(approval, index + 1, rule),
-  }));
-  const end = endLine(state, team);
-  if (end !== undefined) events.push({ name: state.status, line: end });
+export function untold(view: CardView, told: readonly string[]): ThreadEvent[] {
+  const events = (view.course ?? []).flatMap((event) => {
+    const line = courseLine(event, view);
+    return line === undefined ? [] : [{ name: `${event.event} ${event.revision}`, line }];
+  });
+  const end = endLine(view.state, view.team);
+  if (end !== undefined) events.push({ name: view.state.status, line: end });
   return events.filter(({ name }) => !told.includes(name));
 }
 
-function approvalLine(
-  { statement }: SignedDecision,
-  count: number,
-  rule: { quorum: number; team: string },
-): string {
-  const who = mention(statement.person, rule.team);
-  const of = rule.quorum > 1 ? ` (${count} of ${rule.quorum})` : '';
-  return `Approved by ${who}${of}, ${localTime(statement.at)}.`;
+function courseLine(event: CourseEvent, view: CardView): string | undefined {
+  const { team } = view;
+  const asking = askingOf(view);
+  if (asking === undefined) return undefined;
+  const { rule } = asking;
+  switch (event.event) {
+    case 'approved': {
+      // Only what is signed by us: the view holds no other approvals.
+      const at = view.state.approvals.findIndex(({ statement }) => statement.person === event.person);
+      const approval = view.state.approvals[at];
+      if (approval === undefined) return undefined;
+      const of = rule.quorum > 1 ? ` (${at + 1} of ${rule.quorum})` : '';
+      return `Approved by ${mention(event.person, team)}${of}, ${localTime(approval.statement.at)}.`;
+    }
+    case 'revoked':
+      return `The approval of ${mention(event.person, team)} no longer counts, ${localTime(event.at)}: they may not decide about this call any more.`;
+    case 'reminded':
+      return view.state.status === 'pending'
+        ? `Reminder: ${neededText(asking, event.at)} Decide before ${localTime(view.terms.deadline)}.`
+        : undefined;
+    case 'escalated': {
+      if (rule.escalate === undefined || view.state.status !== 'pending') return undefined;
+      const { to, reroute } = rule.escalate;
+      const how = reroute ? 'in place of those who were asked before' : 'as well';
+      return `Escalated, ${localTime(event.at)}: ${askedNames(to)} may decide ${how}. ${neededText(asking, event.at)}`;
+    }
+  }
 }
 
 function endLine(state: ProposalState, team: string): string | undefined {
@@ -59,6 +78,6 @@ function endLine(state: ProposalState, team: string): string | undefined {
       }
       return state.cause.kind === 'switch'
         ? `Halted, ${localTime(state.haltedAt)}: ${operatorMention(state.cause.by, team)} switched writes off. It will not run.`
-        : `Halted, ${localTime(state.haltedAt)}: the last check before the start refused it. It will not run.`;
+        : `Halted, ${localTime(state.haltedAt)}: ${refusedText(state.cause, team)} It will not run.`;
   }
 }

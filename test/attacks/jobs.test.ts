@@ -247,9 +247,10 @@ it('[redis:down-means-no] a sweep that is stopped, or whose store went away, doe
   };
   const sweeper = new Sweeper({
     store: {
-      due: async () => ({ ready: [], expired: ids, lapsed: ids }),
+      due: async () => ({ ready: [], expired: ids, lapsed: ids, timers: ids }),
       expire: slow,
       declareUnknown: slow,
+      fireTimers: slow,
     },
     dispatch: { wake: slow },
     logger: parts.logger,

@@ -173,6 +173,6 @@ describe('indexes', () => {
     expect([...due.expired, ...due.lapsed]).toContain(id);
     await parts.store.expire(id);
     await parts.store.declareUnknown(id, 'x');
-    expect(await parts.store.due(10)).toEqual({ ready: [], expired: [], lapsed: [] });
+    expect(await parts.store.due(10)).toEqual({ ready: [], expired: [], lapsed: [], timers: [] });
   });
 });

@@ -722,9 +722,9 @@ export function proposalStoreContract(make: () => Promise<Stores>): void {
 
     it('says what is ready to start until it has started', async () => {
       const sealed = await approved(stores);
-      expect(await store.due(10)).toEqual({ ready: [sealed.terms.id], expired: [], lapsed: [] });
+      expect(await store.due(10)).toEqual({ ready: [sealed.terms.id], expired: [], lapsed: [], timers: [] });
       await store.admit(askFor(sealed));
-      expect(await store.due(10)).toEqual({ ready: [], expired: [], lapsed: [] });
+      expect(await store.due(10)).toEqual({ ready: [], expired: [], lapsed: [], timers: [] });
     });
 
     it('[audit:every-transition] each step of a life leaves its entry, counted without gaps in its tenant', async () => {

@@ -36,7 +36,7 @@ import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { ANA, signedDecision } from '../sealed-terms.ts';
+import { ANA, attestationFor, signedDecision } from '../sealed-terms.ts';
 
 const redis = redisForTests();
 const logger = pino({ level: 'silent' });
@@ -519,6 +519,8 @@ async function decide(handle: ProposalHandle, decision: 'approve' | 'deny', reas
     ...(reason === undefined ? {} : { reason }),
   });
   expect(await world.store.decide(signed)).toMatchObject({ ok: true, settled: true });
+  const attested = attestationFor(opened.sealed, { keys, at: await world.store.now() });
+  await world.store.attest(handle.id, attested);
   await world.dispatch.wake(handle.id);
 }
 

@@ -87,7 +87,7 @@ describe('an approved call', () => {
 
   it('[execution:at-most-once] of twenty attempts at once runs in one', async () => {
     const sealed = await parts.approvedCall();
-    const slow = counting(() => new Promise((resolve) => setTimeout(() => resolve('done'), 100)));
+    const slow = counting(() => new Promise((resolve) => setTimeout(() => resolve('done'), 500)));
     const attempts = Array.from({ length: 20 }, () => executionOf(slow).attempt(sealed.terms.id));
     const ended = await Promise.all(attempts);
     expect(runs).toHaveLength(1);

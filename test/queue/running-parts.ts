@@ -18,6 +18,7 @@ import {
   ANA,
   APPROVAL_PUBLIC_KEY,
   approvalOf,
+  attestationOf,
   type CallCase,
   createTicket,
   PROPOSAL_KEY,
@@ -84,6 +85,18 @@ export class RunningParts {
     const at = await this.store.now();
     const decided = await this.store.decide(approvalOf(sealed, person, { at, reason: 'checked' }));
     if (!decided.ok) throw new Error(`not decided: ${decided.refusal}`);
+    const { state } = decided.record;
+    if (state.status !== 'approved') return;
+    await this.attest(
+      sealed,
+      state.approvals.map(({ statement }) => statement.person),
+    );
+  }
+
+  /** As the approval service does it right after the decision and from then on. */
+  async attest(sealed: SealedTerms, people: readonly PersonId[] = [ANA]): Promise<void> {
+    const attested = attestationOf(sealed, people, { at: await this.store.now() });
+    await this.store.attest(sealed.terms.id, attested);
   }
 
   async approvedCall(call: CallCase = {}): Promise<SealedTerms> {

@@ -1,6 +1,11 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import {
+  type AttestationStatement,
+  type SignedAttestation,
+  signAttestation,
+} from '../../src/core/approval/attestation.ts';
+import {
   type ApprovalPrivateKey,
   type DecisionStatement,
   publicKeyFor,
@@ -176,8 +181,27 @@ export function approvalOf(
   });
 }
 
-/** The record as the store holds it once `approvals` settled it. */
+/** What the approval service says of those who approved: by default a second before the judgement of `startCase`. */
+export function attestationOf(
+  { terms, termsDigest }: SealedTerms,
+  approvers: readonly PersonId[],
+  statement: Partial<AttestationStatement> = {},
+  key: ApprovalPrivateKey = APPROVAL_KEY,
+): SignedAttestation {
+  return signAttestation(key, {
+    v: 1,
+    proposal: terms.id,
+    nonce: terms.nonce,
+    termsDigest,
+    approvers: [...approvers],
+    at: terms.createdAt + 60_000,
+    ...statement,
+  });
+}
+
+/** The record as the store holds it once `approvals` settled it and the approval service attested them. */
 export function approvedRecord(sealed: SealedTerms, approvals: readonly SignedDecision[]): ProposalRecord {
+  const people = approvals.map(({ statement }) => statement.person);
   const approvedAt = Math.max(sealed.terms.createdAt, ...approvals.map(({ statement }) => statement.at));
   return {
     id: sealed.terms.id,
@@ -189,6 +213,9 @@ export function approvedRecord(sealed: SealedTerms, approvals: readonly SignedDe
       approvedAt,
       startBefore: approvedAt + sealed.terms.startWithinMs,
     },
+    course: [],
+    attestation:
+      people.length === 0 ? undefined : attestationOf(sealed, people, { at: Math.max(approvedAt, 1) }),
     revision: 2,
     card: undefined,
     cardRevision: undefined,

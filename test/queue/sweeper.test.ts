@@ -114,6 +114,7 @@ describe('the sweeper', () => {
       },
       expire: (id: ProposalId) => parts.store.expire(id),
       declareUnknown: (id: ProposalId, why: string) => parts.store.declareUnknown(id, why),
+      fireTimers: (id: ProposalId) => parts.store.fireTimers(id),
     };
     const sweeping = sweeper({ store, intervalMs: 10 });
     sweeping.start();

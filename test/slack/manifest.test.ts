@@ -31,7 +31,15 @@ const MANIFEST = {
   },
   oauth_config: {
     scopes: {
-      bot: ['chat:write', 'commands', 'users:read', 'usergroups:read', 'channels:read', 'groups:read'],
+      bot: [
+        'chat:write',
+        'commands',
+        'users:read',
+        'users:read.email',
+        'usergroups:read',
+        'channels:read',
+        'groups:read',
+      ],
     },
   },
   settings: {
@@ -53,7 +61,7 @@ const SCOPE_OF: Readonly<Record<string, readonly string[]>> = {
   'chat.update': ['chat:write'],
   'chat.getPermalink': [],
   'conversations.info': ['channels:read', 'groups:read'],
-  'users.info': ['users:read'],
+  'users.info': ['users:read', 'users:read.email'],
   'usergroups.users.list': ['usergroups:read'],
   'views.open': [],
   'views.publish': [],

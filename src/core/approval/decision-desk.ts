@@ -1,10 +1,10 @@
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Dispatch } from '../execution/dispatch.ts';
 import { type PersonId, personOf, slackIdsOf, type TenantId } from '../identity/ids.ts';
-import type { ApprovalRule } from '../policy/verdict.ts';
+import type { ApprovalRule, DenialReason } from '../policy/verdict.ts';
 import type { ProposalRecord } from '../proposal/proposal.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
-import { type ProposalStore, StoreUnavailable } from '../proposal/proposal-store.ts';
+import { type Decided, type ProposalStore, StoreUnavailable } from '../proposal/proposal-store.ts';
 import type { ProposalTerms } from '../proposal/proposal-terms.ts';
 import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
 import type { Digest } from '../tool/digest.ts';
@@ -16,7 +16,9 @@ import {
   signDecision,
 } from './decision.ts';
 import type { DecisionRefusal } from './refusal.ts';
+import { isSecondAccountOf } from './second-accounts.ts';
 import { listDigest } from './shown-list.ts';
+import { standingOf, stillStanding } from './standing.ts';
 
 /** One click, as the channel that people decide in has verified it. Nothing in it but the identity gives any right. */
 export interface Click {
@@ -41,6 +43,8 @@ export interface Click {
     readonly items?: readonly string[];
   };
   readonly reason?: string | undefined;
+  /** Which of the rule's reasons to deny they chose, counted from 0. */
+  readonly choice?: number | undefined;
 }
 
 /** What the two ways of looking at a proposal show of it, worked out anew from its sealed terms. */
@@ -70,7 +74,9 @@ export interface DecisionDeskParts {
     channel: string;
   }) => Promise<'yes' | 'shared_channel' | 'cannot_check'>;
   readonly sightsOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => Sights;
-  /** The decision stands, and waking its job failed: the sweeper will do it. */
+  /** Signs and keeps that these people may still approve it, as of `at`. */
+  readonly attest: (sealed: SealedTerms, approvers: readonly PersonId[], at: number) => Promise<unknown>;
+  /** The decision stands, and attesting it or waking its job failed: the sweeps will do it. */
   readonly onWakeFailed: (id: ProposalId, error: unknown) => void;
 }
 
@@ -88,6 +94,8 @@ export interface Admissible {
   readonly rule: ApprovalRule;
   readonly person: PersonId;
   readonly as: string;
+  /** Redis's clock, from before anything was looked at. */
+  readonly at: number;
 }
 
 export type DeskAnswer =
@@ -144,13 +152,13 @@ export class DecisionDesk {
   async #decided(click: Click): Promise<DeskAnswer> {
     const judged = await this.#judge(click);
     if (!judged.ok) return judged.refusal === 'already_settled' ? settledAnswer(click, judged) : judged;
-    const { sealed, record, rule, person } = judged;
+    const { sealed, record, rule, person, at } = judged;
     const reason = reasonOf(click, rule);
-    if (reason === undefined && rule.reason[click.decision] === 'required') {
+    const choice = choiceOf(click, rule);
+    if (choice === 'unknown') return { ok: false, refusal: 'not_this_card', record };
+    if (reason === undefined && choice === undefined && rule.reason[click.decision] === 'required') {
       return { ok: false, refusal: 'reason_missing', record };
     }
-    const { store } = this.#parts;
-    const at = await store.now();
     if (at >= sealed.terms.deadline) return { ok: false, refusal: 'too_late', record };
     const statement: DecisionStatement = {
       v: 1,
@@ -163,38 +171,72 @@ export class DecisionDesk {
       shown: click.sight.shown,
       at,
       ...(reason === undefined ? {} : { reason }),
+      ...(choice === undefined ? {} : { choice }),
     };
-    return this.#recorded(signDecision(this.#parts.keys.approval, statement), rule);
+    return this.#recorded(signDecision(this.#parts.keys.approval, statement), judged);
   }
 
-  async #recorded(signed: SignedDecision, rule: ApprovalRule): Promise<DeskAnswer> {
-    const { proposal, decision } = signed.statement;
-    const decided = await this.#parts.store.decide(signed).catch((cause: unknown) => {
-      throw new DecisionUnsure(`whether the decision on ${proposal} stands is not known`, { cause });
-    });
-    if (!decided.ok) {
-      // The terms that were signed are not the terms that are stored: what this person saw is not what is there.
-      if (decided.refusal === 'terms_changed')
-        return { ok: false, refusal: 'seal_broken', record: decided.record };
-      return { ok: false, refusal: decided.refusal, record: decided.record };
+  async #recorded(signed: SignedDecision, judged: Admissible): Promise<DeskAnswer> {
+    const { proposal, decision, person, at } = signed.statement;
+    const { rule, sealed } = judged;
+    let { record } = judged;
+    for (let tries = 0; tries < RECHECKS; tries += 1) {
+      const earlier = decision === 'approve' ? await this.#earlierApprovers(judged, record) : [];
+      if (earlier === 'cannot_check') return { ok: false, refusal: 'cannot_check', record };
+      if (earlier === 'same_person') return { ok: false, refusal: 'already_voted', record };
+      const decided = await this.#parts.store.decide(signed, earlier).catch((cause: unknown) => {
+        throw new DecisionUnsure(`whether the decision on ${proposal} stands is not known`, { cause });
+      });
+      // Somebody approved in the meantime: whom this vote would settle it with has to be looked at.
+      if (!decided.ok && decided.refusal === 'recheck' && decided.record !== undefined) {
+        record = decided.record;
+        continue;
+      }
+      if (decided.ok && decided.settled && !decided.replayed) {
+        await this.#settled(sealed, decision === 'approve' ? [...earlier, person] : [], at);
+      }
+      return recordedAnswer(decided, decision, rule);
     }
-    if (decided.settled) {
-      await this.#parts.dispatch
-        .wake(proposal)
-        .catch((error: unknown) => this.#parts.onWakeFailed(proposal, error));
+    return { ok: false, refusal: 'cannot_check', record };
+  }
+
+  /**
+   * Where this vote could settle it: who approved before, as far as they may still. Who may not loses the vote, now and
+   * for everybody to see; the proposal then goes on waiting.
+   */
+  async #earlierApprovers(
+    { sealed: { terms }, rule, person }: Admissible,
+    { id, state }: ProposalRecord,
+  ): Promise<PersonId[] | 'cannot_check' | 'same_person'> {
+    const { store, directory } = this.#parts;
+    const others = state.approvals.filter(({ statement }) => statement.person !== person);
+    const same = await isSecondAccountOf(
+      directory,
+      person,
+      others.map(({ statement }) => statement.person),
+    );
+    if (same === 'cannot_check') return 'cannot_check';
+    if (same) return 'same_person';
+    if (others.length === 0 || others.length + 1 < rule.quorum) return [];
+    const { team } = slackIdsOf(person);
+    const { still, gone, unknown } = await stillStanding(directory, others, { rule, terms, team });
+    for (const left of gone) await store.revoke(id, left);
+    return unknown ? 'cannot_check' : still;
+  }
+
+  /** What fails here is made good by the sweeps: until then it does not start. */
+  async #settled(sealed: SealedTerms, approvers: readonly PersonId[], at: number): Promise<void> {
+    const { id } = sealed.terms;
+    try {
+      if (approvers.length > 0) await this.#parts.attest(sealed, approvers, at);
+      await this.#parts.dispatch.wake(id);
+    } catch (error) {
+      this.#parts.onWakeFailed(id, error);
     }
-    const missing = decided.settled ? 0 : Math.max(0, rule.quorum - decided.record.state.approvals.length);
-    return {
-      ok: true,
-      decision,
-      settled: decided.settled,
-      replayed: decided.replayed,
-      missing,
-      record: decided.record,
-    };
   }
 
   async #judge(click: Click): Promise<Admissible | Refused> {
+    const at = await this.#parts.store.now();
     const record = await readRecord(this.#parts.store, click.proposal);
     if (record === 'not_ours') return { ok: false, refusal: 'seal_broken', record: undefined };
     if (record === undefined) return { ok: false, refusal: 'not_found', record };
@@ -221,7 +263,7 @@ export class DecisionDesk {
     const exclusion = exclusionOf(person, rule, terms);
     if (exclusion !== undefined) return no(exclusion);
     const [entitlement, mayDecide] = await Promise.all([
-      this.#parts.directory.entitlementOf(person, rule.approvers, team),
+      standingOf(this.#parts.directory, { person, rule, terms, team, at }),
       this.#parts.mayDecideIn(place),
     ]);
     if (!entitlement.ok) return no(entitlement.refusal);
@@ -231,7 +273,7 @@ export class DecisionDesk {
     if (click.sight.on === 'list') {
       const refusal = listRefusal(click, rule, this.#parts.sightsOf(sealed, record, team).listed);
       return refusal === undefined
-        ? { ok: true, sealed, record, rule, person, as: entitlement.as }
+        ? { ok: true, sealed, record, rule, person, as: entitlement.as, at }
         : no(refusal);
     }
     const sights = sightsSeen(this.#parts.sightsOf(sealed, record, team), click);
@@ -241,7 +283,7 @@ export class DecisionDesk {
       return no('not_shown_whole');
     }
     if (click.decision === 'approve' && sights.review === undefined) return no('not_shown_whole');
-    return { ok: true, sealed, record, rule, person, as: entitlement.as };
+    return { ok: true, sealed, record, rule, person, as: entitlement.as, at };
   }
 
   async #auditRefusal(click: Click, refused: Refused): Promise<void> {
@@ -268,6 +310,29 @@ export class DecisionDesk {
   }
 }
 
+/** Votes that others overtook, one after the other, before a vote is given up. */
+const RECHECKS = 5;
+
+function recordedAnswer(decided: Decided, decision: 'approve' | 'deny', rule: ApprovalRule): DeskAnswer {
+  if (!decided.ok) {
+    const { refusal, record } = decided;
+    // The terms that were signed are not the terms that are stored: what this person saw is not what is there.
+    if (refusal === 'terms_changed') return { ok: false, refusal: 'seal_broken', record };
+    if (refusal === 'recheck') return { ok: false, refusal: 'cannot_check', record };
+    return { ok: false, refusal, record };
+  }
+  const { settled, replayed, record } = decided;
+  const missing = settled ? 0 : Math.max(0, rule.quorum - record.state.approvals.length);
+  return { ok: true, decision, settled, replayed, missing, record };
+}
+
+/** Of the drawings that may stand there, the one that was clicked in. */
+function sightsSeen(now: Sights, { sight }: Click): Sights | undefined {
+  return [now, now.beforePreview].find(
+    (sights) => sights !== undefined && (sight.on === 'card' ? sights.card : sights.review) === sight.shown,
+  );
+}
+
 /**
  * Together with others only what was shown whole among them, and what one click may let run: an irreversible call, one
  * that several people decide or one that needs a reason of its own is approved alone.
@@ -286,19 +351,12 @@ function listRefusal(
     : 'one_by_one';
 }
 
-/** Of the drawings that may stand there, the one that was clicked in. */
-function sightsSeen(now: Sights, { sight }: Click): Sights | undefined {
-  return [now, now.beforePreview].find(
-    (sights) => sights !== undefined && (sight.on === 'card' ? sights.card : sights.review) === sight.shown,
-  );
-}
-
 /**
  * A record that the store cannot make sense of was written by somebody else: as with a broken seal, nothing in it counts.
  * @throws StoreUnavailable
  */
 export async function readRecord(
-  store: ProposalStore,
+  store: Pick<ProposalStore, 'read'>,
   id: ProposalId,
 ): Promise<ProposalRecord | undefined | 'not_ours'> {
   try {
@@ -374,6 +432,12 @@ function settledAnswer(click: Click, refused: Refused): DeskAnswer {
 const CARRIED_OUT: ReadonlySet<string> = new Set(['approved', 'executing', 'succeeded', 'failed', 'unknown']);
 
 const REASON_MAX = 3_000;
+
+/** By its place in the sealed rule, so that what is signed is what the policy said and nothing that Slack sent. */
+function choiceOf(click: Click, rule: ApprovalRule): DenialReason | undefined | 'unknown' {
+  if (click.choice === undefined || click.decision !== 'deny') return undefined;
+  return rule.denialReasons?.[click.choice] ?? 'unknown';
+}
 
 function reasonOf(click: Click, rule: ApprovalRule): string | undefined {
   if (rule.reason[click.decision] === 'none') return undefined;

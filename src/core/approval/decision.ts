@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
 import { PersonId } from '../identity/ids.ts';
+import { DenialReason } from '../policy/verdict.ts';
 import { ProposalId } from '../proposal/proposal-id.ts';
 import { canonicalJson } from '../tool/canonical-json.ts';
 
@@ -16,6 +17,8 @@ export const DecisionStatement = z.strictObject({
   /** The approver entry of the rule by which this person was entitled: `user:U…` or `usergroup:S…`. */
   as: z.string().min(1).max(80),
   reason: z.string().min(1).max(3000).optional(),
+  /** The reason of the policy that they chose, and what it tells the agent: signed as it was shown. */
+  choice: DenialReason.optional(),
   /** SHA-256 of the card or the review that the person had before them. */
   shown: z.string().regex(/^[0-9a-f]{64}$/),
   /** Milliseconds on Redis's clock, read when the click was judged. */
@@ -61,9 +64,17 @@ export function decisionIsGenuine(key: ApprovalPublicKey, signed: SignedDecision
 }
 
 function signedBytes(statement: DecisionStatement): Buffer {
-  const { reason, ...rest } = statement;
-  const text = canonicalJson(reason === undefined ? rest : { ...rest, reason });
+  const { reason, choice, ...rest } = statement;
+  const text = canonicalJson({
+    ...rest,
+    ...(reason === undefined ? {} : { reason }),
+    ...(choice === undefined ? {} : { choice: choiceText(choice) }),
+  });
   return Buffer.from(`countersign/decision/v1\n${text}`, 'utf8');
+}
+
+function choiceText({ text, tellAgent }: DenialReason): Record<string, string> {
+  return tellAgent === undefined ? { text } : { text, tellAgent };
 }
 
 function ed25519(material: string, kind: 'private' | 'public'): KeyObject {

@@ -12,6 +12,7 @@ export const DECISION_REFUSALS = [
   'stranger',
   'not_an_approver',
   'own_call',
+  'own_call_other_account',
   'owner_of_the_service',
   'shared_channel',
   'cannot_check',

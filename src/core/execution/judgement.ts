@@ -1,3 +1,9 @@
+import {
+  ATTESTATION_LIFE_MS,
+  attestationIsGenuine,
+  type SignedAttestation,
+} from '../approval/attestation.ts';
+import { decidersAfter } from '../approval/deciders.ts';
 import { type ApprovalPublicKey, decisionIsGenuine, SignedDecision } from '../approval/decision.ts';
 import { grantIdOf, grantIsGenuine } from '../grant/grant.ts';
 import { grantRefusal } from '../grant/grant-judgement.ts';
@@ -28,6 +34,9 @@ export type StartRefusal =
   | 'approval_of_another'
   | 'approval_out_of_time'
   | 'approver_not_entitled'
+  | 'attestation_missing'
+  | 'attestation_stale'
+  | 'attestation_forged'
   | 'quorum_missing'
   | 'reason_missing'
   | 'budget_changed'
@@ -45,7 +54,14 @@ export type StartJudgement =
       readonly basis: ProposalTerms['basis']['kind'];
     }
   /** `alarm`: no honest sequence of events leads here; somebody wrote to the store who must not. */
-  | { readonly ok: false; readonly refusal: StartRefusal; readonly message: string; readonly alarm: boolean };
+  | {
+      readonly ok: false;
+      readonly refusal: StartRefusal;
+      readonly message: string;
+      readonly alarm: boolean;
+      /** What is missing may still come: look again a little later, and start nothing. */
+      readonly again?: true;
+    };
 
 export interface StartCase {
   readonly record: ProposalRecord;
@@ -93,7 +109,8 @@ function stopAsValue(judge: () => StartJudgement): StartJudgement {
     return judge();
   } catch (stop) {
     if (stop instanceof Stop) {
-      return { ok: false, refusal: stop.refusal, message: stop.message, alarm: stop.alarm };
+      const { refusal, message, alarm: alarming, again } = stop;
+      return { ok: false, refusal, message, alarm: alarming, ...(again ? { again } : {}) };
     }
     throw stop;
   }
@@ -102,11 +119,13 @@ function stopAsValue(judge: () => StartJudgement): StartJudgement {
 class Stop extends Error {
   readonly refusal: StartRefusal;
   readonly alarm: boolean;
+  readonly again: boolean;
 
-  constructor(refusal: StartRefusal, message: string, alarm: boolean) {
+  constructor(refusal: StartRefusal, message: string, alarm: boolean, again = false) {
     super(message);
     this.refusal = refusal;
     this.alarm = alarm;
+    this.again = again;
   }
 }
 
@@ -114,6 +133,8 @@ class Stop extends Error {
 const alarm = (refusal: StartRefusal, message: string) => new Stop(refusal, message, true);
 /** The world has moved on since people decided. */
 const refuse = (refusal: StartRefusal, message: string) => new Stop(refusal, message, false);
+/** Not yet. */
+const wait = (refusal: StartRefusal, message: string) => new Stop(refusal, message, false, true);
 
 function judged(start: StartCase): StartJudgement {
   const { record, policy, registry, now } = start;
@@ -144,6 +165,7 @@ function judged(start: StartCase): StartJudgement {
   enough(approvals, terms, requirement);
   withinBudget(terms, requirement);
   inTime(approvals, terms, requirement, now);
+  if (approvals.length > 0) attested(approvals, sealed, start);
   return { ok: true, sealed, tool, args, basis: terms.basis.kind };
 }
 
@@ -299,7 +321,8 @@ function entitled(statement: Statement, terms: ProposalTerms, { requirement, rul
   if (terms.edits?.editors.includes(person) && !rules.every(({ edit }) => edit?.editorMayApprove === true)) {
     throw no('they changed the call themselves');
   }
-  if (!rules.every((rule) => decidersAfter(rule, at - terms.createdAt).includes(as))) {
+  const names = (rule: ApprovalRule) => decidersAfter(rule, at - terms.createdAt).some((ref) => ref === as);
+  if (!rules.every(names)) {
     throw no(`${as} does not decide this call`);
   }
   if (as.startsWith('user:') && as !== `user:${slack.user}`) throw no(`${as} is somebody else`);
@@ -308,9 +331,38 @@ function entitled(statement: Statement, terms: ProposalTerms, { requirement, rul
   }
 }
 
-function decidersAfter(rule: ApprovalRule, waitedMs: number): readonly string[] {
-  const { approvers, escalate } = rule;
-  return escalate === undefined || waitedMs < escalate.afterMs ? approvers : [...approvers, ...escalate.to];
+/**
+ * Who approved may have left the group since. There is no directory here to ask: the approval service's word for it,
+ * signed a short time ago, has to cover everybody whose approval is counted.
+ */
+function attested(
+  approvals: readonly Statement[],
+  { terms, termsDigest }: SealedTerms,
+  { record, approvalPublicKeys, now }: StartCase,
+): void {
+  const signed: SignedAttestation | undefined = record.attestation;
+  if (signed === undefined) {
+    throw wait('attestation_missing', 'the approval service has not said yet that the approvers still may');
+  }
+  const { statement } = signed;
+  if (!approvalPublicKeys.some((key) => attestationIsGenuine(key, signed))) {
+    throw alarm('attestation_forged', 'the word that the approvers still may is not signed by us');
+  }
+  if (
+    statement.proposal !== terms.id ||
+    statement.nonce !== terms.nonce ||
+    statement.termsDigest !== termsDigest
+  ) {
+    throw alarm('attestation_forged', 'the word that the approvers still may is about another proposal');
+  }
+  if (!approvals.every(({ person }) => statement.approvers.includes(person))) {
+    throw wait('attestation_missing', 'the word that the approvers still may does not name all of them');
+  }
+  const age = now - statement.at;
+  // From the future: Redis's clock was set back, and how old it is cannot be said.
+  if (age < 0 || age >= ATTESTATION_LIFE_MS) {
+    throw wait('attestation_stale', 'the word that the approvers still may is too old');
+  }
 }
 
 function enough(

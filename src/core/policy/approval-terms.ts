@@ -12,6 +12,7 @@ export interface EffectiveTerms {
   };
   readonly remindAfterMs: number | undefined;
   readonly escalate: ApprovalTerms['escalate'];
+  readonly denialReasons: ApprovalTerms['denial_reasons'];
   /** Undefined: nobody may. */
   readonly edit: { readonly editorMayApprove: boolean } | undefined;
 }
@@ -28,6 +29,7 @@ export function effectiveTerms(defaults: ApprovalTerms, own: ApprovalTerms): Eff
     },
     remindAfterMs: own.remind_after ?? defaults.remind_after,
     escalate: own.escalate ?? defaults.escalate,
+    denialReasons: own.denial_reasons ?? defaults.denial_reasons,
     edit: editTerms(own.edit ?? defaults.edit),
   };
 }

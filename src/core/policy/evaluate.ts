@@ -202,7 +202,13 @@ function askPeople(loaded: LoadedPolicy, call: PlacedCall, asked: Asked): Requir
   };
   if (terms.remindAfterMs !== undefined) rule.remindAfterMs = terms.remindAfterMs;
   if (terms.escalate !== undefined) {
-    rule.escalate = { afterMs: terms.escalate.after, to: [...terms.escalate.to] };
+    const { after, to, reroute } = terms.escalate;
+    rule.escalate = { afterMs: after, to: [...to], ...(reroute ? { reroute } : {}) };
+  }
+  if (terms.denialReasons !== undefined) {
+    rule.denialReasons = terms.denialReasons.map(({ text, tell_agent: tellAgent }) =>
+      tellAgent === undefined ? { text } : { text, tellAgent },
+    );
   }
   // What cannot be undone runs as it was thought of, or not at all: then `"*"` with `edit` says nothing about it.
   if (terms.edit !== undefined && call.tool.irreversible === false) rule.edit = { ...terms.edit };

@@ -190,6 +190,7 @@ function* checkTerms(
       };
     }
   }
+  yield* checkEscalation(own, terms, path, said);
   const editable = said('edit', 'approvers', 'quorum');
   if (
     editable !== undefined &&
@@ -199,6 +200,32 @@ function* checkTerms(
   ) {
     const message = `whoever edits a call may not approve it, and then a quorum of ${terms.quorum} cannot be met: the approvers are ${people === 1 ? 'one person' : `${people} people`}`;
     yield { path: [...path, editable], message };
+  }
+  const offered = own.denial_reasons === undefined ? undefined : said('denial_reasons', 'reason');
+  if (offered !== undefined && terms.denialReasons !== undefined && terms.reason.deny === 'none') {
+    const message = 'nobody is asked for these reasons: reason.deny is none';
+    yield { path: [...path, offered], message };
+  }
+}
+
+/** An escalation that changes nothing, or leaves a quorum that those whom it asks cannot meet. */
+function* checkEscalation(
+  own: ApprovalTerms,
+  terms: ReturnType<typeof effectiveTerms>,
+  path: PolicyPath,
+  said: (...keys: (keyof ApprovalTerms)[]) => keyof ApprovalTerms | undefined,
+): Generator<Finding> {
+  const { escalate, approvers, quorum } = terms;
+  const at = said('escalate', 'approvers', 'quorum');
+  if (escalate === undefined || at === undefined || approvers.length === 0) return;
+  const place = own.escalate === undefined ? [...path, at] : [...path, 'escalate', 'to'];
+  if (!escalate.reroute && escalate.to.every((ref) => approvers.includes(ref))) {
+    yield { path: place, message: 'this escalation asks nobody new: all of them are approvers already' };
+  }
+  const people = headCount(escalate.to);
+  if (escalate.reroute && people < quorum) {
+    const message = `a quorum of ${quorum} cannot be met after the escalation: it leaves ${people === 1 ? 'one person' : `${people} people`} and no user group`;
+    yield { path: place, message };
   }
 }
 

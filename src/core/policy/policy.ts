@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { EnvironmentId, ServiceId, TenantId } from '../identity/ids.ts';
 import { ToolName } from '../tool/tool-name.ts';
+import { visibleText } from '../tool/visible-text.ts';
 import { ApproverRef, UserRef } from './approver.ts';
 import { DURATION_LIMITS, durationWithin } from './duration.ts';
 import { ArgumentBounds } from './resource-bounds.ts';
@@ -60,6 +61,29 @@ const Approvers = nonEmpty(ApproverRef, 'approver');
 const Environments = nonEmpty(EnvironmentId, 'environment');
 const Quorum = z.int().min(1).max(QUORUM_MAX);
 
+/** One line of a form: people choose among the words, so nothing in them may hide or break them. */
+const Line = (max: number) =>
+  z
+    .string()
+    .min(1)
+    .max(max)
+    .refine((text) => text.trim() === text && visibleText(text).invisible === 0 && !/[\n\t]/.test(text), {
+      error: 'expected one line of visible characters, with no blanks around it',
+    });
+
+/** As many as one group of radio buttons holds, and as long as one of them. */
+const DenialReasons = z
+  .array(z.strictObject({ text: Line(75), tell_agent: Line(300).optional() }))
+  .min(1, { error: 'expected at least one reason' })
+  .max(10)
+  .superRefine((list, ctx) => {
+    for (const [index, { text }] of list.entries()) {
+      if (list.findIndex((other) => other.text === text) !== index) {
+        ctx.addIssue({ code: 'custom', path: [index, 'text'], message: `${text} is listed twice` });
+      }
+    }
+  });
+
 /** What `approvals.defaults` and each rule may say. What a rule leaves out it takes from the defaults. */
 const approvalTerms = {
   approvers: Approvers.optional(),
@@ -68,7 +92,15 @@ const approvalTerms = {
   start_within: durationWithin(DURATION_LIMITS.startWithin).optional(),
   reason: z.strictObject({ approve: ReasonRule.optional(), deny: ReasonRule.optional() }).optional(),
   remind_after: durationWithin(DURATION_LIMITS.timer).optional(),
-  escalate: z.strictObject({ after: durationWithin(DURATION_LIMITS.timer), to: Approvers }).optional(),
+  escalate: z
+    .strictObject({
+      after: durationWithin(DURATION_LIMITS.timer),
+      to: Approvers,
+      /** Whether those who were asked first are no longer asked from then on. */
+      reroute: z.boolean().default(false),
+    })
+    .optional(),
+  denial_reasons: DenialReasons.optional(),
   /** Whether an approver may change the arguments first. Who changed them approves them only where this says so. */
   edit: z
     .union([z.boolean(), z.strictObject({ editor_may_approve: z.boolean() })], {

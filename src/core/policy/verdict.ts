@@ -6,6 +6,13 @@ import { ApproverRef } from './approver.ts';
 export const ReasonRule = z.enum(['required', 'optional', 'none']);
 export type ReasonRule = z.infer<typeof ReasonRule>;
 
+/** Why people deny, in one click, and what the agent is told to do in place of the call. The policy's own words. */
+export const DenialReason = z.strictObject({
+  text: z.string().min(1).max(75),
+  tellAgent: z.string().min(1).max(300).optional(),
+});
+export type DenialReason = z.infer<typeof DenialReason>;
+
 /** Who decides and on which terms. Plain JSON: it is sealed into the proposal. */
 export const ApprovalRule = z.strictObject({
   approvers: z.array(ApproverRef).min(1),
@@ -16,7 +23,15 @@ export const ApprovalRule = z.strictObject({
   /** People who may not approve: the principal, where it is a person, and the owners of a service. */
   excluded: z.array(PersonId),
   remindAfterMs: z.int().positive().optional(),
-  escalate: z.strictObject({ afterMs: z.int().positive(), to: z.array(ApproverRef).min(1) }).optional(),
+  escalate: z
+    .strictObject({
+      afterMs: z.int().positive(),
+      to: z.array(ApproverRef).min(1),
+      /** From then on only `to` decide. Left out: they decide as well. */
+      reroute: z.literal(true).optional(),
+    })
+    .optional(),
+  denialReasons: z.array(DenialReason).min(1).max(10).optional(),
   /** Whether an approver may change the arguments, and then counts among those who approve the changed call. */
   edit: z.strictObject({ editorMayApprove: z.boolean() }).optional(),
   /** With an approval, a person may allow the next calls like it: at most so many, for at most so long. */

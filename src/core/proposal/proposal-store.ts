@@ -1,8 +1,9 @@
+import type { SignedAttestation } from '../approval/attestation.ts';
 import type { SignedDecision } from '../approval/decision.ts';
 import type { Admission, AdmissionRefusal } from '../execution/admission.ts';
 import type { Outcome } from '../execution/outcome.ts';
 import type { GrantId } from '../grant/grant.ts';
-import type { AgentId, PrincipalId } from '../identity/ids.ts';
+import type { AgentId, PersonId, PrincipalId } from '../identity/ids.ts';
 import type { OffEntry } from '../switch/write-switch.ts';
 import type { CardRef, ProposalRecord } from './proposal.ts';
 import type { ProposalId } from './proposal-id.ts';
@@ -52,7 +53,9 @@ export type Decided =
         | 'already_settled'
         | 'too_late'
         | 'writes_off'
-        | 'terms_changed';
+        | 'terms_changed'
+        /** It would settle with an approval whose giver was not looked at again. */
+        | 'recheck';
       readonly record: ProposalRecord | undefined;
     };
 
@@ -102,8 +105,26 @@ export interface ProposalStore {
    * limit is asked: one waits where one waited. Of any number of edits, votes and flips at a time one wins.
    */
   edit(from: SealedTerms, to: SealedTerms): Promise<Edited>;
-  /** One vote. The quorum and the deadline are those of the stored terms; the executor checks them again, sealed. */
-  decide(signed: SignedDecision): Promise<Decided>;
+  /**
+   * One vote. The quorum and the deadline are those of the stored terms; the executor checks them again, sealed.
+   * @param rechecked the earlier approvers who were found to be entitled still. Where it is given and the vote would
+   *   settle the proposal together with somebody else's, it is not recorded: `recheck`.
+   */
+  decide(signed: SignedDecision, rechecked?: readonly PersonId[]): Promise<Decided>;
+  /** Takes an approval back whose giver may not decide any more, while the proposal is pending. */
+  revoke(id: ProposalId, revoked: { person: PersonId; why: string }): Promise<Settled>;
+  /** Keeps the newest word that the approvers may still approve it; `lost_race`: it is not waiting to start any more. */
+  attest(id: ProposalId, signed: SignedAttestation): Promise<Settled>;
+  /**
+   * Takes up to `limit` proposals that wait to start and whose attestation is to be renewed; nobody else is given them
+   * for `ATTESTATION_RENEWAL_MS`.
+   */
+  claimAttestations(limit: number): Promise<ProposalId[]>;
+  /**
+   * Marks the reminder or the escalation whose time has come, or both: once, whoever asks how often. It changes nothing
+   * about who may decide; it is for the card and the thread.
+   */
+  fireTimers(id: ProposalId): Promise<Settled>;
   withdraw(id: ProposalId, by: { agent: AgentId; principal: PrincipalId; why?: string }): Promise<Settled>;
   /** Settles as expired what is pending past its deadline, or approved past its time to start. */
   expire(id: ProposalId): Promise<Settled>;
@@ -129,16 +150,24 @@ export interface ProposalStore {
   /** executing → unknown, where the lease has lapsed: the executor died, or cannot say. */
   declareUnknown(id: ProposalId, why: string): Promise<Settled>;
   /**
-   * approved → halted: the executor's own judgement refuses. `alarm` where the record itself is not genuine. With
-   * `from: 'pending'`, pending → halted: nobody could be asked.
+   * approved → halted: the executor's own judgement refuses, or an approver may not approve any more. `alarm` where the
+   * record itself is not genuine. With `from: 'pending'`, pending → halted: nobody could be asked.
    */
   refuse(
     id: ProposalId,
-    refusal: { refusal: string; message: string; alarm: boolean; from?: 'pending' },
+    refusal: { refusal: string; message: string; alarm: boolean; person?: PersonId; from?: 'pending' },
   ): Promise<Settled>;
 
-  /** Ids that need a hand: approved and not started, past a deadline, or executing past a lease. Oldest first. */
-  due(limit: number): Promise<{ ready: ProposalId[]; expired: ProposalId[]; lapsed: ProposalId[] }>;
+  /**
+   * Ids that need a hand: approved and not started, past a deadline, executing past a lease, or to be reminded of or
+   * escalated. Oldest first.
+   */
+  due(limit: number): Promise<{
+    ready: ProposalId[];
+    expired: ProposalId[];
+    lapsed: ProposalId[];
+    timers: ProposalId[];
+  }>;
   /** Pending ids, oldest deadline first; all tenants, or one. */
   pending(filter: { tenant?: string; limit: number }): Promise<ProposalId[]>;
   /** Redis's clock, ms. */

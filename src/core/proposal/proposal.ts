@@ -1,7 +1,9 @@
+import type { SignedAttestation } from '../approval/attestation.ts';
 import type { SignedDecision } from '../approval/decision.ts';
 import type { Outcome } from '../execution/outcome.ts';
 import type { PersonId } from '../identity/ids.ts';
 import type { SealedPreview } from './preview.ts';
+import type { CourseEvent } from './proposal-course.ts';
 import type { ProposalId } from './proposal-id.ts';
 
 /** Each state carries only what is true in it. Times: ms on Redis's clock. Nothing leaves a terminal state. */
@@ -53,10 +55,19 @@ export type ProposalState =
       readonly cause: HaltCause;
     };
 
-/** Turned off by people, or refused by the executor's own judgement right before the start. */
+/**
+ * Turned off by people; or refused, by the executor's own judgement right before the start, or by the approval service
+ * where somebody who approved may not approve any more.
+ */
 export type HaltCause =
   | { readonly kind: 'switch'; readonly scope: string; readonly by: string; readonly why: string | undefined }
-  | { readonly kind: 'refused'; readonly refusal: string; readonly message: string }
+  | {
+      readonly kind: 'refused';
+      readonly refusal: string;
+      readonly message: string;
+      /** Whose approval it was that no longer counts. */
+      readonly person?: PersonId | undefined;
+    }
   /** A person changed the arguments: the proposal `to` stands in its place. A link to follow, believed by its seal. */
   | { readonly kind: 'edited'; readonly by: PersonId; readonly to: ProposalId };
 
@@ -85,15 +96,19 @@ export interface ProposalRecord {
   readonly termsText: string;
   readonly seal: string;
   readonly state: ProposalState;
+  /** Oldest first. */
+  readonly course: readonly CourseEvent[];
+  /** The newest word that its approvers may still approve it; checked by the executor, like everything in here. */
+  readonly attestation: SignedAttestation | undefined;
   /** Counts transitions and votes; a card drawn from revision n is stale once it is n + 1. */
   readonly revision: number;
   readonly card: CardRef | undefined;
   /** The revision that the card shows; undefined where there is no card yet. */
   readonly cardRevision: number | undefined;
+  /** What the tool said that it would do, believed only after `openPreview`. */
+  readonly preview?: SealedPreview | undefined;
   /** Posts that were begun and neither recorded nor refused: as many more cards of it may stand in the channel. */
   readonly unseenCards: number;
   /** What the thread under the card has been told, by the names that slack/thread-log.ts gives. */
   readonly told: readonly string[];
-  /** What the tool said that it would do, believed only after `openPreview`. */
-  readonly preview?: SealedPreview | undefined;
 }

@@ -1,7 +1,7 @@
 -- KEYS: proposal, idempotency key, budget zset; the proposal's own key stands in where there is none.
 -- ask: id, digest, epoch, createdAt, deadline, startWithinMs, basis, quorum, excluded (JSON text), tenant, environment,
 --   tool, agent, principal, nonce, argumentsDigest, counterKey, budgetMax, budgetPerMs, pendingPerAgent,
---   pendingPerTenant, cooldownMs, seen.
+--   pendingPerTenant, cooldownMs, remindAt, escalateAt, seen.
 -- ARGV: ask, terms text, seal, detail of the audit entry.
 local key, idem, budget = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local broken = damage_around(ask)

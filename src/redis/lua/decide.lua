@@ -1,4 +1,4 @@
--- KEYS: proposal. ask: id, person, decision, digest, nonce. ARGV: ask, the signed decision, detail of the audit entry.
+-- KEYS: proposal. ask: id, person, decision, digest, nonce, rechecked. ARGV: ask, the signed decision, detail of the audit entry.
 local key, id = KEYS[OWN + 1], ask.id
 
 -- The person's last decisions, for their inbox. Whatever is under that key, it keeps nobody from deciding.
@@ -61,6 +61,14 @@ for _, person in ipairs(excluded) do
   if person == ask.person then return answer('excluded', key) end
 end
 
+-- Who approved before must have been found entitled still, in the look that this vote comes from.
+if ask.rechecked and #voters + 1 >= quorum then
+  local still = {}
+  for _, person in ipairs(ask.rechecked) do still[person] = true end
+  for _, person in ipairs(voters) do
+    if not still[person] then return answer('recheck', key) end
+  end
+end
 voters[#voters + 1] = ask.person
 local settles = #voters >= quorum
 audit('decision.approve', p.tenant, id, ARGV[3])
@@ -71,6 +79,7 @@ if settles then
 end
 redis.call('HSET', key, 'vote:' .. ask.person, ARGV[2], 'voted:' .. ask.person, 'approve', 'voters', cjson.encode(voters))
 remember_decision()
+happened(key, p, { event = 'approved', person = ask.person })
 if not settles then
   changed(key, id, p)
   return answer('recorded', key)

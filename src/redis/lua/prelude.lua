@@ -5,6 +5,8 @@ local SWITCH, ARMED, PENDING, READY, EXECUTING, CARDS, LEASES, AUDIT, SEQ, BUDGE
   unpack(KEYS, 1, 12)
 local OWN = 12
 local PREFIX = string.sub(SWITCH, 1, -7)
+-- Pending proposals by their next reminder or escalation, and approved ones by the next renewal of their attestation.
+local TIMERS, ATTESTING = PREFIX .. 'timers', PREFIX .. 'attesting'
 local ask = cjson.decode(ARGV[1])
 
 -- The one clock for deadlines, in milliseconds.
@@ -44,6 +46,7 @@ local function damage(expected)
   expected[PENDING], expected[READY], expected[EXECUTING] = 'zset', 'zset', 'zset'
   expected[CARDS], expected[LEASES], expected[AUDIT], expected[SEQ] = 'zset', 'zset', 'stream', 'hash'
   expected[HALTING], expected[SPENT], expected[PREFIX .. 'previews'] = 'hash', 'zset', 'zset'
+  expected[TIMERS], expected[ATTESTING] = 'zset', 'zset'
   for key, kind in pairs(expected) do
     local found = redis.call('TYPE', key).ok
     if found ~= 'none' and found ~= kind then
@@ -127,6 +130,29 @@ local function changed(key, id, p)
   redis.call('PUBLISH', PREFIX .. 'news:' .. id, 'changed')
 end
 
+-- Notes what the next `changed` is about, for the card and its thread.
+local function happened(key, p, event)
+  local readable, course = pcall(cjson.decode, p.course or '[]')
+  if not readable or type(course) ~= 'table' then course = {} end
+  event.revision, event.at = (whole(p.revision) or 0) + 1, now
+  course[#course + 1] = event
+  p.course = cjson.encode(course)
+  redis.call('HSET', key, 'course', p.course)
+end
+
+local function schedule_timers(key, id)
+  local next
+  for _, timer in ipairs({ { 'remindAt', 'remindedAt' }, { 'escalateAt', 'escalatedAt' } }) do
+    local times = redis.call('HMGET', key, timer[1], timer[2])
+    local due = whole(times[1])
+    if due and not times[2] and (not next or due < next) then next = due end
+  end
+  if next then redis.call('ZADD', TIMERS, next, id) else redis.call('ZREM', TIMERS, id) end
+end
+
+-- The decision attests what it settles; this long after, somebody else does.
+local FIRST_ATTESTATION_MS = 2000
+
 -- Every change of state goes through here. `fields`: flat list of what is true in the new state. `score`: when the
 -- new state lapses, for those that are indexed.
 local function move(key, id, p, to, fields, score)
@@ -142,6 +168,13 @@ local function move(key, id, p, to, fields, score)
     redis.call('ZADD', SPENT, now, id)
   else
     redis.call('ZREM', SPENT, id)
+  end
+  if to == 'pending' then schedule_timers(key, id) else redis.call('ZREM', TIMERS, id) end
+  -- What the policy itself approved has no approvers to look at again.
+  if to == 'approved' and (whole(p.quorum) or 0) > 0 then
+    redis.call('ZADD', ATTESTING, now + FIRST_ATTESTATION_MS, id)
+  else
+    redis.call('ZREM', ATTESTING, id)
   end
   changed(key, id, p)
   if TERMINAL[to] then
@@ -186,7 +219,8 @@ local function write_record(key, made, terms, seal, idem)
     'principal', made.principal, 'nonce', made.nonce, 'argumentsDigest', made.argumentsDigest, 'epoch', made.epoch,
     'createdAt', made.createdAt, 'deadline', made.deadline, 'startWithinMs', made.startWithinMs,
     'quorum', made.quorum or 0, 'excluded', made.excluded or '[]', 'idem', idem,
-    'counterKey', made.counterKey or '', 'budgetPerMs', made.budgetPerMs or 0)
+    'counterKey', made.counterKey or '', 'budgetPerMs', made.budgetPerMs or 0,
+    'remindAt', made.remindAt or '', 'escalateAt', made.escalateAt or '')
 end
 
 -- The switch ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import {
   ANA,
   APPROVAL_PUBLIC_KEY,
   approvalOf,
-  approvedRecord,
+  attestationOf,
   BEN,
   CAT,
   closeTicketWith,
@@ -46,6 +46,11 @@ function textChanged(sealed: SealedTerms, from: string, to: string): StartCase {
   const termsText = sealed.text.replace(from, to);
   expect(termsText).not.toBe(sealed.text);
   return { ...start, record: { ...start.record, termsText } };
+}
+
+/** With an attestation that is as fresh as can be at that time. */
+function attestedAt(start: StartCase, sealed: SealedTerms, at: number): StartCase {
+  return { ...start, record: { ...start.record, attestation: attestationOf(sealed, [ANA], { at }) } };
 }
 
 function withApprovals(sealed: SealedTerms, ...approvals: unknown[]): StartCase {
@@ -417,11 +422,11 @@ describe('the judgement right before a start', () => {
   describe('time', () => {
     it('counts from the signed approval, whatever the record says of itself', () => {
       const sealed = sealedCall();
-      const start = startCase(sealed);
       const before = T0 + MINUTE + 5 * MINUTE - 1;
+      const start = attestedAt(startCase(sealed), sealed, before);
       expect(refusalOf({ ...start, now: before })).toBe('starts');
       expect(refusalOf({ ...start, now: before + 1 })).toEqual({ refusal: 'too_late', alarm: false });
-      const record = approvedRecord(sealed, [approvalOf(sealed, ANA)]);
+      const { record } = start;
       if (record.state.status !== 'approved') throw new Error('unreachable');
       const stretched = { ...record, state: { ...record.state, startBefore: T0 + 60 * MINUTE } };
       expect(refusalOf({ ...start, record: stretched, now: before + 1 })).toMatchObject({
