@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { listDigest, sealList } from '../../src/core/approval/shown-list.ts';
 import { PersonId } from '../../src/core/identity/ids.ts';
 import { alikeDigest } from '../../src/core/proposal/folding.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
@@ -6,10 +7,11 @@ import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import type { SeenMessage, SeenView } from '../../src/sandbox/slack/person-interface.ts';
 import { LIST_ACTIONS } from '../../src/slack/list-actions.ts';
+import { drawListed } from '../../src/slack/listed-call.ts';
 import { REFUSAL_NOTICES } from '../../src/slack/notices.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import type { TermsOverrides } from '../sealed-terms.ts';
-import { seenIn } from './card-views.ts';
+import { type TermsOverrides, testKeys } from '../sealed-terms.ts';
+import { seenIn, viewFor } from './card-views.ts';
 import { CHANNEL, surfaceForTests } from './surface-for-tests.ts';
 
 const redis = redisForTests();
@@ -63,6 +65,15 @@ describe('a channel that is not drowned', () => {
       typeof id === 'string' && id.startsWith('cs_pick_') ? [id.slice('cs_pick_'.length) as ProposalId] : [],
     );
   const statuses = async (ids: readonly ProposalId[]) => Promise.all(ids.map((id) => t.status(id)));
+  /** What whoever pressed a button last would submit, had they been shown `metadata`. */
+  const submitByHand = async (metadata: string, change: (body: Submission) => void = () => {}) => {
+    const clicked = structuredClone(t.slack.traffic.deliveries('block_actions').at(-1)?.payload);
+    const body = { ...(clicked as Submission), type: 'view_submission', actions: undefined };
+    const state = { values: { cs_reason: { cs_reason_text: { value: 'no' } } } };
+    body.view = { ...body.view, callback_id: 'cs_batch', private_metadata: metadata, state };
+    change(body);
+    await t.slack.send({ type: 'interactive', team: 'T0ACME', payload: body, acceptsResponse: true });
+  };
 
   it('shows a few cards and one digest card for 44 calls, and batch decisions count one by one', async () => {
     const all = await flood(44);
@@ -159,34 +170,18 @@ describe('a channel that is not drowned', () => {
     const ben = t.person('U0BEN');
     await ben.click(list, LIST_ACTIONS.deny, { state: picks(list, idsOn(list)) });
     const question = await ben.waitForView(({ title }) => title === 'Deny 2 calls');
-    const [delivery] = t.slack.traffic.deliveries('block_actions').slice(-1);
-    const submit = async (change: (body: Submission) => void) => {
-      const asked = structuredClone(delivery?.payload) as unknown as Submission;
-      const body = { ...asked, type: 'view_submission', actions: undefined } as Submission;
-      body.view = {
-        ...body.view,
-        callback_id: 'cs_batch',
-        private_metadata:
-          t.slack.traffic
-            .calls('views.push')
-            .map(({ body: sent }) => metadataOf(sent))
-            .at(-1) ?? '',
-      };
-      body.view.state = { values: { cs_reason: { cs_reason_text: { value: 'no' } } } };
-      change(body);
-      await t.slack.send({
-        type: 'interactive',
-        team: 'T0ACME',
-        payload: body as never,
-        acceptsResponse: true,
-      });
-    };
+    const sealed = metadataOf(t.slack.traffic.calls('views.push').at(-1)?.body);
+    const submit = (change: (body: Submission) => void) => submitByHand(sealed, change);
     await submit(({ view }) => {
       view.private_metadata = view.private_metadata.replace(idsOn(list)[0] ?? '', all[0]?.terms.id ?? '');
     });
     await submit(({ user }) => {
       user.id = 'U0ANA';
     });
+    await submit(({ view }) => {
+      view.private_metadata = view.private_metadata.replace('"for":"deny"', '"for":"approve"');
+    });
+    expect(await t.entries('decision.approve')).toHaveLength(0);
     await submit(({ view }) => {
       view.private_metadata = metadataOf(t.slack.traffic.calls('views.open').at(-1)?.body);
     });
@@ -239,7 +234,7 @@ describe('a channel that is not drowned', () => {
     await ben.waitForView(({ blocks }) => seenIn(blocks).includes('Nothing is picked'));
   });
 
-  it.each<[string, Partial<TermsOverrides>, RegExp]>([
+  it.each<[string, Partial<TermsOverrides>, RegExp, string?]>([
     ['several people decide', { rule: { quorum: 2 } }, /needs several people/],
     [
       'needs a reason of its own',
@@ -250,10 +245,11 @@ describe('a channel that is not drowned', () => {
       'does not fit whole on the list',
       { arguments: { ticket: `T-4 ${'x'.repeat(2_000)}` } },
       /not shown whole here/,
+      'not_shown_whole',
     ],
   ])(
     '[display:nothing-hidden] approves alone what %s, and lets it be denied with others',
-    async (_, given, why) => {
+    async (_, given, why, refusal = 'one_by_one') => {
       await flood(3);
       const sealed = await t.propose({ arguments: { ticket: 'T-4' }, ...given });
       const list = await openList('U0BEN', await digest('1 more call of'));
@@ -264,6 +260,21 @@ describe('a channel that is not drowned', () => {
       const refused = await ben.waitForView(({ title }) => title === 'What came of it');
       expect(seenIn(refused.blocks)).toMatch(why);
       await ben.closeView(refused);
+      // Had our own form asked about it all the same, it would not count.
+      const { shown } = drawListed(viewFor(sealed, undefined, ['secret']));
+      const { tenant, agent } = sealed.terms.context;
+      await submitByHand(
+        sealList(testKeys.approvalPrivate, {
+          v: 1,
+          for: 'approve',
+          tenant,
+          agent,
+          person: PersonId.parse('slack:T0ACME/U0BEN'),
+          ids: [sealed.terms.id],
+          shown: listDigest([shown]),
+        }),
+      );
+      await expect.poll(() => t.refusals()).toEqual([refusal]);
       await ben.click(list, LIST_ACTIONS.openOne);
       const whole = await ben.waitForView(({ title }) => title === 'Review this call');
       expect(seenIn(whole.blocks)).toContain('T-4');
