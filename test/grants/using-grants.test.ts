@@ -122,6 +122,7 @@ describe('a standing grant', () => {
     expect(await basisOf(call(), { agent: 'other-bot' })).toBe('people');
     expect(await basisOf(call(), { environment: 'staging' })).toBe('people');
     expect(await basisOf(call(), { principal: 'slack:T0ACME/U0ANA' })).toBe('people');
+    expect(await basisOf(call(), { principal: 'slack:T0ACME/U0OTHER' })).toBe('people');
     expect(await basisOf(call(LABEL, 'ticket.tag'))).toBe('people');
     await expect(w.guard.propose(call(), { ...CONTEXT, tenant: 'globex' })).resolves.toBeDefined();
     expect(await basisOf()).toBe('grant');

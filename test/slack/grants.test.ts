@@ -191,6 +191,31 @@ describe.each<Mode>(['socket', 'http'])('a standing grant in Slack, in %s mode',
     expect(await t.status(sealed.terms.id)).toBe('pending');
   });
 
+  it('[approval:bound-to-everything] is not given as anything else than what the last form showed', async () => {
+    const sealed = await asked();
+    const ana = t.person('U0ANA');
+    const form = await formOf('U0ANA', await t.cardSaying(sealed.terms.id, 'Approval needed'));
+    const shown = await ana.submit(form, numbers('2', '10'));
+    if (!shown.ok || shown.view === null) throw new Error('no view');
+    // The last page comes back from Slack with more in it than it was sent with.
+    const { team, payload } = t.slack.traffic.deliveries('view_submission').at(-1) ?? {};
+    const forged = structuredClone(payload) as {
+      view: { callback_id: string; private_metadata: string; state: { values: object } };
+    };
+    const { state } = forged.view;
+    state.values = {};
+    forged.view.callback_id = 'cs_grant_confirm';
+    forged.view.private_metadata = JSON.stringify({
+      ...JSON.parse(forged.view.private_metadata),
+      wish: { uses: 20, lifeMs: 3_600_000, free: [0, 1], shown: 'a'.repeat(64) },
+    });
+    await t.slack.send({ type: 'interactive', team: team ?? '', payload: forged, acceptsResponse: true });
+    await ana.submit(shown.view);
+    await grantCard(sealed, 'Standing grant');
+    expect((await stored(sealed)).signed.statement).toMatchObject({ maxUses: 2 });
+    expect(await t.entries('grant.made')).toHaveLength(1);
+  });
+
   it('[decision:one-winner] is not given where somebody denied the call meanwhile', async () => {
     const sealed = await asked();
     const message = await t.cardSaying(sealed.terms.id, 'Approval needed');
