@@ -205,6 +205,8 @@ describe('an installed workspace', () => {
         event: { type: 'app_uninstalled' },
       },
     });
+    // Slack was acknowledged before the message was looked into; a stop waits for that.
+    await t.surface.stop();
     expect((await storeFor(redis).read('T0GLOBEX'))?.installation.state).toMatchObject({ status: 'live' });
     expect(problems()).not.toContain('globex workspace_lost');
   });
