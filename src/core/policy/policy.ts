@@ -65,8 +65,8 @@ const Quorum = z.int().min(1).max(QUORUM_MAX);
 const Line = (max: number) =>
   z
     .string()
-    .min(1)
-    .max(max)
+    .min(1, { error: 'expected at least one character' })
+    .max(max, { error: `expected at most ${max} characters` })
     .refine((text) => text.trim() === text && visibleText(text).invisible === 0 && !/[\n\t]/.test(text), {
       error: 'expected one line of visible characters, with no blanks around it',
     });
@@ -75,7 +75,7 @@ const Line = (max: number) =>
 const DenialReasons = z
   .array(z.strictObject({ text: Line(75), tell_agent: Line(300).optional() }))
   .min(1, { error: 'expected at least one reason' })
-  .max(10)
+  .max(10, { error: 'expected at most 10 reasons' })
   .superRefine((list, ctx) => {
     for (const [index, { text }] of list.entries()) {
       if (list.findIndex((other) => other.text === text) !== index) {

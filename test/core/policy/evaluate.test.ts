@@ -10,6 +10,8 @@ import { ApprovalRule, type Verdict } from '../../../src/core/policy/verdict.ts'
 import type { JsonValue } from '../../../src/core/tool/strict-json.ts';
 import { GROWN, SAFE_DEFAULT, TOOLS } from './policies.ts';
 
+const DENIAL_REASONS = [{ text: 'Not a duplicate', tellAgent: 'use ticket.merge' }, { text: 'Not now' }];
+
 const policyOf = (text: string) => loadPolicyOrThrow(text, { fileName: 'policy.yaml' });
 const grown = policyOf(GROWN);
 
@@ -234,6 +236,7 @@ describe('what people decide', () => {
         startWithinMs: 300_000,
         reason: { approve: 'optional', deny: 'required' },
         excluded: ['slack:T0ACME/U0ANA'],
+        denialReasons: DENIAL_REASONS,
       },
     });
   });
@@ -251,7 +254,8 @@ describe('what people decide', () => {
         reason: { approve: 'required', deny: 'required' },
         excluded: ['slack:T0ACME/U0ANA'],
         remindAfterMs: 180_000,
-        escalate: { afterMs: 360_000, to: ['usergroup:S0ONCALL'] },
+        escalate: { afterMs: 360_000, to: ['usergroup:S0ONCALL'], reroute: true },
+        denialReasons: DENIAL_REASONS,
       },
     });
     const staging = judge(grown, { tool: 'db.write', context: { environment: 'staging' } });

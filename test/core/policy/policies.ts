@@ -25,7 +25,7 @@ credentials:
   scope: { tenant: true, environment: true }
 approvals:
   required_for: ["ticket.close"]
-  defaults: { approvers: ["usergroup:S0SUPPORT"], quorum: 1, expires_in: 30m, reason: { approve: optional, deny: required } }
+  defaults: { approvers: ["usergroup:S0SUPPORT"], quorum: 1, expires_in: 30m, reason: { approve: optional, deny: required }, denial_reasons: [{ text: "Not a duplicate", tell_agent: "use ticket.merge" }, { text: "Not now" }] }
   rules:
     - tools: ["db.write"]
       environments: [production]
@@ -35,7 +35,7 @@ approvals:
       start_within: 2m
       reason: { approve: required }
       remind_after: 3m
-      escalate: { after: 6m, to: ["usergroup:S0ONCALL"] }
+      escalate: { after: 6m, to: ["usergroup:S0ONCALL"], reroute: true }
 auto_approve:
   - tools: ["ticket.create"]
     budget: { max: 20, per: 1h, by: [tenant, environment, agent] }
