@@ -322,6 +322,18 @@ describe.each<Mode>(['socket', 'http'])('a standing grant in Slack, in %s mode',
     expect(await t.entries('grant.voided')).toHaveLength(1);
   });
 
+  it('ends where its giver may not approve any more', async () => {
+    const { sealed } = await given();
+    const ana = t.slack.world.workspaces.flatMap(({ users }) => users).find(({ id }) => id === 'U0ANA');
+    if (ana === undefined) throw new Error('no such user');
+    ana.deleted = true;
+    // Who starts looks at once.
+    await t.replica();
+    const card = await grantCard(sealed, 'Grant ended');
+    expect(seenIn(card.blocks)).toContain('may not approve this any more');
+    expect((await stored(sealed)).end).toMatchObject({ state: 'voided', why: 'giver_not_entitled' });
+  });
+
   it('[approval:signed-outside-redis] is not shown, and is ended with an alarm, where it is not signed by us', async () => {
     const { sealed } = await given();
     const { signed } = await stored(sealed);
