@@ -3,9 +3,8 @@ import { z } from 'zod';
 import { slackIdsOf } from '../core/identity/ids.ts';
 import type { ArmingRequest } from '../core/switch/arming.ts';
 import { type SwitchScope, scopeKey, scopeOfKey } from '../core/switch/scope.ts';
-import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
-import { onCommand, operatorText, scopeText } from './switch-wording.ts';
-import { asWritten, code, type KnownBlock, localTime, ourSection, plain } from './wording.ts';
+import { onCommand, operatorText, scopeText, whyBlocks } from './switch-wording.ts';
+import { code, type KnownBlock, localTime, ourSection, plain } from './wording.ts';
 
 export const CONFIRM_ARMING = 'cs_arm_confirm';
 
@@ -45,7 +44,7 @@ export function drawArming(
   };
   const blocks: KnownBlock[] = [
     ourSection(text),
-    asWritten(cutLoudly(visibleText(request.why).text, 600).text),
+    ...whyBlocks(request.why),
     { type: 'actions', block_id: 'cs_arming', elements: [confirm] },
   ];
   return { text, blocks };

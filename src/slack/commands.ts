@@ -15,7 +15,6 @@ import type { ArmingAnswer, ArmingRequest, ArmingRequests } from '../core/switch
 import type { HeardCommands } from '../core/switch/heard-commands.ts';
 import { describeScope, type SwitchScope } from '../core/switch/scope.ts';
 import type { OffAnswer, OnAnswer, WriteSwitch } from '../core/switch/write-switch.ts';
-import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
 import { ArmingClick, CONFIRM_ARMING, drawArming, readArmingValue } from './arming-card.ts';
 import { CommandBody } from './bodies.ts';
 import type { WorkspaceClients } from './clients.ts';
@@ -23,9 +22,17 @@ import type { InFlight } from './in-flight.ts';
 import { NOTICES, REFUSAL_NOTICES } from './notices.ts';
 import { type Answer, type Subcommand, type Typist, WRITES_COMMAND } from './subcommand.ts';
 import { parseSwitchCommand, type SwitchCommand } from './switch-command.ts';
-import { offLine, onCommand, operatorText, scopeText, stateText, whyFor } from './switch-wording.ts';
+import {
+  offLine,
+  onCommand,
+  operatorText,
+  scopeText,
+  stateText,
+  whyBlocks,
+  whyFor,
+} from './switch-wording.ts';
 import { typistOf } from './typist.ts';
-import { asWritten, code, counted, type KnownBlock, localTime, mention, ourSection } from './wording.ts';
+import { code, counted, type KnownBlock, localTime, mention, ourSection } from './wording.ts';
 
 export interface CommandsParts {
   readonly policy: PolicyHolder;
@@ -507,9 +514,7 @@ function blocksOf({ text, why, blocks }: Answer): KnownBlock[] {
       sections[sections.length - 1] = `${last}\n${line}`;
     else sections.push(line);
   }
-  const said: KnownBlock[] = sections.map(ourSection);
-  if (why !== undefined) said.push(asWritten(cutLoudly(visibleText(why).text, 600).text));
-  return said;
+  return [...sections.map(ourSection), ...whyBlocks(why)];
 }
 
 const SECTION_ROOM = 2_900;

@@ -2,19 +2,10 @@ import type { types } from '@slack/bolt';
 import type { SignedDecision } from '../core/approval/decision.ts';
 import type { ProposalState } from '../core/proposal/proposal.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
-import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
 import { jsonBytes } from './arguments-text.ts';
 import { ACTIONS, type DrawnCard } from './card.ts';
-import {
-  asWritten,
-  code,
-  counted,
-  type KnownBlock,
-  localTime,
-  ourNote,
-  ourSection,
-  plain,
-} from './wording.ts';
+import { whyBlocks } from './switch-wording.ts';
+import { code, counted, type KnownBlock, localTime, ourNote, ourSection, plain } from './wording.ts';
 
 export const HOME_ACTIONS = {
   next: 'cs_home_next',
@@ -74,7 +65,7 @@ export function drawHome(
     [
       ...told,
       ourSection(view.writes),
-      ...(view.why === undefined ? [] : [asWritten(cutLoudly(visibleText(view.why).text, 600).text)]),
+      ...whyBlocks(view.why),
       { type: 'header', text: plain(`Waiting for you: ${view.waiting.length}`) },
       ...(view.unchecked ? [ourSection(UNCHECKED)] : []),
       ...(view.waiting.length === 0 && !view.unchecked ? [ourSection(NOTHING)] : []),

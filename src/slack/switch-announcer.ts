@@ -3,11 +3,10 @@ import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import { describeScope, type SwitchScope } from '../core/switch/scope.ts';
 import type { ClaimedNotice, SwitchNotice, SwitchNotices } from '../core/switch/switch-notice.ts';
 import type { WriteSwitch } from '../core/switch/write-switch.ts';
-import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
 import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
 import type { InFlight } from './in-flight.ts';
-import { onCommand, operatorText, scopeText, whyFor } from './switch-wording.ts';
-import { asWritten, code, type KnownBlock, localTime, ourSection } from './wording.ts';
+import { onCommand, operatorText, scopeText, whyBlocks, whyFor } from './switch-wording.ts';
+import { code, type KnownBlock, localTime, ourSection } from './wording.ts';
 
 export interface SwitchAnnouncerParts {
   readonly notices: SwitchNotices;
@@ -158,10 +157,7 @@ export class SwitchAnnouncer {
 
 export function drawNotice(notice: SwitchNotice, team: string): { text: string; blocks: KnownBlock[] } {
   const text = noticeText(notice, team);
-  const why = whyFor(notice, team);
-  const blocks = [ourSection(text)];
-  if (why !== undefined) blocks.push(asWritten(cutLoudly(visibleText(why).text, 600).text));
-  return { text, blocks };
+  return { text, blocks: [ourSection(text), ...whyBlocks(whyFor(notice, team))] };
 }
 
 function noticeText(notice: SwitchNotice, team: string): string {

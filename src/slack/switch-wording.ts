@@ -1,8 +1,9 @@
 import { describeScope, type SwitchScope, scopeKey } from '../core/switch/scope.ts';
 import type { Closed, OffEntry, Operator, SwitchStatus } from '../core/switch/write-switch.ts';
+import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
 import { operatorMention } from './card.ts';
 import { WRITES_COMMAND } from './subcommand.ts';
-import { code, localTime } from './wording.ts';
+import { asWritten, code, type KnownBlock, localTime, ourNote } from './wording.ts';
 
 export function scopeText(scope: SwitchScope): string {
   return `*${describeScope(scope)}*`;
@@ -23,6 +24,14 @@ export function operatorText(by: Operator, team: string): string {
 export function whyFor(entry: { by: Operator; why?: string | undefined }, team: string): string | undefined {
   return isOutsider(entry.by, team) ? undefined : entry.why;
 }
+
+/** What somebody typed, exactly as it stands, and said to be that. */
+export function whyBlocks(why: string | undefined): KnownBlock[] {
+  if (why === undefined) return [];
+  return [ourNote('Why, as it was typed:'), asWritten(cutLoudly(visibleText(why).text, WHY_SHOWN).text)];
+}
+
+const WHY_SHOWN = 600;
 
 function isOutsider(by: Operator, team: string): boolean {
   return by.startsWith('slack:') && !by.startsWith(`slack:${team}/`);
