@@ -182,6 +182,11 @@ describe('an agent whose call a person changed', () => {
         const other = await guard.propose({ ...CALL, args: { id: 'ACME-6' } }, CONTEXT);
         return (await edit(other.id, { id: 'ACME-10' })).terms.id;
       },
+      async () => {
+        // And one of a call that is equal in everything but its id.
+        const twin = await guard.propose(CALL, CONTEXT);
+        return (await edit(twin.id, { id: 'ACME-11' })).terms.id;
+      },
       async () => ProposalId.parse(`prop_00${'b'.repeat(24)}`),
     ]) {
       const handle = await guard.propose(CALL, CONTEXT);
