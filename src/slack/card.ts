@@ -413,21 +413,19 @@ function peopleBlocks(state: ProposalState, team: string): KnownBlock[] {
   const decisions = [...denial, ...state.approvals];
   if (decisions.length === 0) return [];
   const listed = decisions.slice(0, MOST_DECISIONS);
-  const lines = listed.map((decision) => decisionLine(decision, team));
+  // By number, so that nobody's words can pass for another person's.
+  const numbered = (index: number) => (listed.length > 1 ? `${index + 1}. ` : '');
+  const lines = listed.map((decision, index) => numbered(index) + decisionLine(decision, team));
   const more = decisions.length - listed.length;
   if (more > 0) lines.push(`and ${counted(more, 'more person', 'more people')}`);
   const blocks: KnownBlock[] = [ourSection(lines.join('\n'))];
-  const given = listed.flatMap(({ statement }) => {
-    const lines = reasonLines(statement);
-    return lines.length === 0 ? [] : [{ statement, words: lines.join('\n') }];
+  const reasons = listed.flatMap(({ statement }, index) => {
+    const words = reasonLines(statement).join('\n').replaceAll('\n', '\n   ');
+    return words === '' ? [] : [numbered(index) + words];
   });
-  const each = {
-    bytes: Math.floor(CARD_BUDGET.peopleBytes / 2 / given.length),
-    lines: Math.max(2, Math.floor(10 / given.length)),
-  };
-  for (const { statement, words } of given) {
-    blocks.push(ourSection(`${mention(statement.person, team)}, in their own words:`));
-    blocks.push(asWritten(cutToBudget(words, each).text));
+  if (reasons.length > 0) {
+    const cut = cutToBudget(reasons.join('\n'), { bytes: CARD_BUDGET.peopleBytes / 2, lines: 10 });
+    blocks.push(ourNote('Why, in their own words:'), asWritten(cut.text));
   }
   return blocks;
 }

@@ -40,7 +40,7 @@ describe.each<Mode>(['socket', 'http'])('deciding in Slack, in %s mode', (mode) 
     const answer = await ben.submit(modal, { cs_reason: 'not a duplicate <!channel>' });
     expect(answer).toMatchObject({ ok: true, view: null });
     const card = await t.cardSaying(sealed.terms.id, 'Denied');
-    expect(seenIn(card.blocks)).toContain('<@U0BEN>, in their own words:\nnot a duplicate <!channel>');
+    expect(seenIn(card.blocks)).toContain('Why, in their own words:\nnot a duplicate <!channel>');
     expect(await t.status(sealed.terms.id)).toBe('denied');
     const [entry] = await t.entries('decision.deny');
     expect(JSON.stringify(entry?.detail)).toContain('not a duplicate');
