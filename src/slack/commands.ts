@@ -2,6 +2,7 @@ import type { App } from '@slack/bolt';
 import type { Logger } from 'pino';
 import type { ApproverDirectory } from '../core/approval/approver-directory.ts';
 import { readRecord } from '../core/approval/decision-desk.ts';
+import { isSecondAccountOf } from '../core/approval/second-accounts.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import { type PersonId, slackIdsOf, type TenantId } from '../core/identity/ids.ts';
 import { formatDuration } from '../core/policy/duration.ts';
@@ -320,6 +321,12 @@ export class WritesCommand {
     if (gone !== undefined) {
       return {
         text: `Nothing changed: ${operatorText(gone, typist.team)} may no longer turn writes on, or Slack did not tell. Ask anew with ${code(onCommand(scope))}`,
+      };
+    }
+    const same = await isSecondAccountOf(this.#parts.directory, people.at(-1) ?? by, people.slice(0, -1));
+    if (same !== false) {
+      return {
+        text: `Nothing changed: two of these accounts are the same person's, or Slack did not tell. Somebody else has to ask anew with ${code(onCommand(scope))}`,
       };
     }
     const answer = await this.#parts.switch.on({

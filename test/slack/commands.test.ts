@@ -539,6 +539,17 @@ describe('where the policy asks for more', () => {
     expect(await state()).toBe('off');
   });
 
+  it('does not count the same person twice under two accounts', async () => {
+    await off();
+    await type('U0LEAD', 'on fixed');
+    await t.told('U0LEAD', '1 of 2 people');
+    const users = findWorkspace(t.slack.world, 'T0ACME')?.users ?? [];
+    for (const user of users) if (user.id === 'U0ANA') user.email = 'LEA@acme.example';
+    await type('U0ANA', 'on fixed');
+    await t.told('U0ANA', 'two of these accounts');
+    expect(await state()).toBe('off');
+  });
+
   it('takes the second person once where two confirm at the same moment', async () => {
     await off();
     await type('U0LEAD', 'on fixed');
