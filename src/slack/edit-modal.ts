@@ -13,7 +13,8 @@ export function editModal(
   { tool, tenant, environment }: ModalSubject,
   form: { readonly text: string; readonly editorMayApprove: boolean },
 ): types.ModalView {
-  const where = environment === 'production' ? `${code(environment)}: *changes real data*` : code(environment);
+  const where =
+    environment === 'production' ? `${code(environment)}: *changes real data*` : code(environment);
   return {
     type: 'modal',
     callback_id: EDIT_VIEW,
