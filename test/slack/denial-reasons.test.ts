@@ -47,7 +47,7 @@ describe('reasons of the policy to deny', () => {
     expect(seenIn(form.blocks)).toContain('Not a duplicate: use ticket.merge');
     await ben.submit(form, { cs_choice: chosen('Not a duplicate', '0') });
     const card = await t.cardSaying(id, 'Denied');
-    expect(seenIn(card.blocks)).toContain('slack:T0ACME/U0BEN: Not a duplicate');
+    expect(seenIn(card.blocks)).toContain('Not a duplicate');
     expect(seenIn(card.blocks)).toContain('the agent is told: use ticket.merge');
 
     const state = (await t.store.read(id))?.state;
