@@ -163,7 +163,7 @@ function subjectBlocks(view: CardView): {
 function leftBy(shown: string, taken: number): { bytes: number; lines: number } {
   const bytes = CARD_BUDGET.argumentsBytes - taken - jsonBytes(shown) - CARD_BUDGET.headingBytes;
   return {
-    bytes: Math.max(CARD_BUDGET.previewBytes, bytes),
+    bytes,
     lines: Math.max(CARD_BUDGET.previewLines, CARD_BUDGET.argumentLines - lineCount(shown)),
   };
 }
@@ -174,6 +174,7 @@ function previewOf(
   budget: { bytes: number; lines: number },
 ): { blocks: KnownBlock[]; whole: boolean } {
   if (preview.kind === 'failed') return { blocks: [ourNote(PREVIEW_FAILED)], whole: true };
+  if (budget.bytes < CARD_BUDGET.previewBytes) return { blocks: [ourNote(PREVIEW_ELSEWHERE)], whole: false };
   const shown = cutToBudget(visibleText(preview.text).text, budget);
   const title = shown.whole ? PREVIEW_TITLE : `${PREVIEW_TITLE} *CUT: press Review for all of it*`;
   return { blocks: [ourSection(title), asWritten(shown.text), ...previewCut(preview)], whole: shown.whole };
@@ -185,6 +186,7 @@ export function previewCut(preview: ShownPreview): KnownBlock[] {
 }
 
 export const PREVIEW_TITLE = '*What the tool says it would do* (its words, not checked by anybody else)';
+const PREVIEW_ELSEWHERE = 'What the tool says it would do does not fit here: press Review.';
 export const PREVIEW_FAILED =
   "The tool's preview failed, so it does not say what it would do. The arguments above are the call.";
 

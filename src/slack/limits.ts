@@ -56,7 +56,7 @@ export const CARD_BUDGET = {
   statedReasonBytes: 700,
   peopleBytes: 1_300,
   outcomeBytes: 600,
-  /** Of the same room: what the arguments leave of it, and at least this. */
+  /** Of the same room: what the arguments leave of it; less than this, and it is in the review alone. */
   previewBytes: 200,
   headingBytes: 500,
   /** What a person changed; of the arguments' room as well. */
