@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { listDigest, sealList } from '../../src/core/approval/shown-list.ts';
 import { PersonId } from '../../src/core/identity/ids.ts';
 import { alikeDigest } from '../../src/core/proposal/folding.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
+import { defineTool } from '../../src/core/tool/tool.ts';
+import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import type { SeenMessage, SeenView } from '../../src/sandbox/slack/person-interface.ts';
 import { LIST_ACTIONS } from '../../src/slack/list-actions.ts';
 import { drawListed } from '../../src/slack/listed-call.ts';
@@ -382,6 +385,40 @@ describe('identical calls', () => {
     await t.cardSaying(one.terms.id, 'Approval needed');
     await t.cardSaying(other.terms.id, 'Approval needed');
     expect(await cards()).toHaveLength(2);
+  });
+});
+
+describe('a call that cannot be undone', () => {
+  const lasting = defineTool({
+    name: 'ticket.close',
+    description: 'Closes a ticket for good',
+    irreversible: true,
+    input: z.strictObject({ ticket: z.string() }),
+    execute: () => ({}),
+  });
+  const t = surfaceForTests('socket', redis, {
+    policy: POLICY,
+    adjust: (parts) => ({ ...parts, registry: new ToolRegistry([lasting]) }),
+  });
+
+  it('is never approved together with others: not with identical ones, and not from the list', async () => {
+    const all = [await t.propose(), await t.propose(), await t.propose()];
+    const card = await t
+      .person('U0CHEN')
+      .waitForMessage(CHANNEL, ({ blocks }) => seenIn(blocks).includes('3 identical calls wait'));
+    expect(JSON.stringify(card.blocks)).toContain(LIST_ACTIONS.denyAll);
+    expect(JSON.stringify(card.blocks)).not.toContain(LIST_ACTIONS.approveAll);
+    // A client that has the button all the same.
+    const ana = t.person('U0ANA');
+    await ana.click(card, LIST_ACTIONS.denyAll);
+    await ana.waitForView(({ title }) => title === 'Deny 3 calls');
+    await t.resend(({ actions }) => {
+      for (const action of actions) action.action_id = LIST_ACTIONS.approveAll;
+    });
+    await expect
+      .poll(() => JSON.stringify(t.slack.traffic.calls('views.open').at(-1)?.body))
+      .toContain('cannot be undone');
+    for (const { terms } of all) expect(await t.status(terms.id)).toBe('pending');
   });
 });
 
