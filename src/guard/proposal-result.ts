@@ -39,7 +39,7 @@ export function resultOf(record: ProposalRecord): unknown {
           ? `${state.cause.by} turned agent writes off before this call ran. It was not run, and its approvals are void. Do not propose it again until people turn writes on.`
           : state.cause.kind === 'edited'
             ? `${state.cause.by} changed this call: ${state.cause.to} stands in its place. As it was asked it was not run.`
-            : `This call was refused right before its start: ${state.cause.message} It was not run.`,
+            : `This call was refused before it ran: ${state.cause.message} It was not run.`,
         { proposal },
       );
     case 'pending':
