@@ -67,7 +67,7 @@ export function drawGrantTerms(
     : code(scope.principal);
   const where =
     scope.environment === 'production'
-      ? `${code(scope.environment)}: *the real thing*`
+      ? `${code(scope.environment)}: *changes real data*`
       : code(scope.environment);
   const blocks: KnownBlock[] = [
     ourSection(
