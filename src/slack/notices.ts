@@ -31,7 +31,7 @@ export const REFUSAL_NOTICES: Readonly<Record<DecisionRefusal, string>> = {
   own_edit:
     'Nothing was decided: you changed this call yourself, so others have to decide about it. Ask another approver.',
   not_editable:
-    'Nothing was changed: this call cannot be changed by hand any more, or never could. Approve it or deny it as it stands.',
+    'Nothing changed: this call cannot be changed by hand any more, or never could. Approve it or deny it as it stands.',
   already_voted:
     'Nothing changed: you have decided on this proposal already, and a decision cannot be changed. Another approver may still deny it.',
   already_settled:

@@ -221,8 +221,9 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
     cardSaying: (id, headline, channel = CHANNEL) =>
       watcherOf(channel).waitForMessage(
         channel,
-        ({ blocks, threadTs }) =>
+        ({ blocks, threadTs, ephemeral }) =>
           threadTs === undefined &&
+          !ephemeral &&
           JSON.stringify(blocks).includes(id) &&
           JSON.stringify(blocks[0]).includes(headline),
       ),
