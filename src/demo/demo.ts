@@ -100,6 +100,9 @@ function printInvitation(parts: DemoParts, print: (line: string) => void): void 
   print('The support agent was told to be "more decisive" and asks to close all 44 open tickets of Acme.');
   print('Three of them are real duplicates. In #acme-approvals, as whoever you choose to be:');
   print('  • as Ana or Ben, approve the duplicates: ACME-1016, ACME-1026 and one about two-factor codes');
+  print(
+    '  • the first five have cards of their own; the rest is gathered on one card, with a list to pick from',
+  );
   print('  • deny some of the others and say why; try it as Rita, for whom the agent works, or as a guest');
   print('  • as Chen, who is on call, type  /agent-writes off it closes everything');
   print('');
