@@ -11,7 +11,7 @@ import { personOf } from '../src/core/identity/ids.ts';
 import { proposalKeyOf, unseal } from '../src/core/proposal/seal.ts';
 import { defineTool } from '../src/core/tool/tool.ts';
 import { createGuard } from '../src/create-guard.ts';
-import type { ProposalHandle } from '../src/guard/guard.ts';
+import type { ProposalHandle } from '../src/guard/proposal-handle.ts';
 import { openRedis } from '../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../src/redis/write-switch-redis.ts';

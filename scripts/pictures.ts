@@ -7,7 +7,7 @@ import type { Locator } from 'playwright-core';
 import { createGuard, type OpenGuard } from '../src/create-guard.ts';
 import { DEMO_CONTEXT } from '../src/demo/demo-context.ts';
 import { type Installation, startInstallation } from '../src/demo/installation.ts';
-import type { ProposalHandle } from '../src/guard/guard.ts';
+import type { ProposalHandle } from '../src/guard/proposal-handle.ts';
 import { CredentialsFromFiles } from '../src/queue/credentials-from-files.ts';
 import { openRedis } from '../src/redis/connection.ts';
 import { WriteSwitchRedis } from '../src/redis/write-switch-redis.ts';

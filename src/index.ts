@@ -34,6 +34,8 @@ export {
   WritesDisabled,
 } from './guard/call-errors.ts';
 export { EditedResult } from './guard/edited-result.ts';
-export type { ProposalHandle, ToolCallInput, WaitOptions } from './guard/guard.ts';
+export type { ToolCallInput } from './guard/guard.ts';
+export type { ProposalHandle } from './guard/proposal-handle.ts';
+export type { WaitOptions } from './guard/waiting.ts';
 export { CredentialsFromFiles } from './queue/credentials-from-files.ts';
 export { RedisUnfit } from './redis/connection.ts';

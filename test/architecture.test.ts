@@ -74,7 +74,8 @@ describe('the layout', () => {
     const holders = [...sources]
       .filter(
         ([file, text]) =>
-          /\b(signDecision|signAttestation|signGrant|approvalPrivateKeyOf)\b/.test(code(text)) && roomOf(file) !== 'core',
+          /\b(signDecision|signAttestation|signGrant|approvalPrivateKeyOf)\b/.test(code(text)) &&
+          roomOf(file) !== 'core',
       )
       .map(([file]) => roomOf(file));
     expect(new Set(holders)).not.toContain('guard');

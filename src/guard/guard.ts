@@ -1,9 +1,7 @@
-import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { AuditKind } from '../core/audit/audit-entry.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { CredentialProvider, Credentials } from '../core/execution/credentials.ts';
-import type { Dispatch } from '../core/execution/dispatch.ts';
 import { ToolRejected } from '../core/execution/tool-rejected.ts';
 import type { SignedGrant } from '../core/grant/grant.ts';
 import { grantRefusal } from '../core/grant/grant-judgement.ts';
@@ -13,22 +11,16 @@ import { evaluate } from '../core/policy/evaluate.ts';
 import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { Allow, RequireApproval } from '../core/policy/verdict.ts';
-import { successorOf } from '../core/proposal/edit-link.ts';
-import { type ProposalRecord, TERMINAL_STATUSES } from '../core/proposal/proposal.ts';
+import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import {
   newProposalId,
   PROPOSAL_ID_RANDOM_BYTES,
   ProposalId,
   shardOfTenant,
 } from '../core/proposal/proposal-id.ts';
-import {
-  type Created,
-  type ProposalLimits,
-  type ProposalStore,
-  StoreUnavailable,
-} from '../core/proposal/proposal-store.ts';
-import { MOST_EDITS, type ProposalTerms } from '../core/proposal/proposal-terms.ts';
-import { type ProposalKey, type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
+import { type Created, type ProposalLimits, StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
+import { type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
 import { describeScope } from '../core/switch/scope.ts';
 import type { SwitchReading, WriteSwitch } from '../core/switch/write-switch.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
@@ -37,18 +29,17 @@ import { type FrozenArguments, freezeArguments } from '../core/tool/tool-call.ts
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
 import { visibleText } from '../core/tool/visible-text.ts';
 import {
-  CallError,
   CoolingDown,
   ExecutionFailed,
   InvalidArguments,
   PendingLimit,
   PermissionDenied,
-  StillPending,
   Unavailable,
   WritesDisabled,
 } from './call-errors.ts';
-import { withEdit } from './edited-result.ts';
-import { resultOf } from './proposal-result.ts';
+import { type HandleParts, ProposalHandle } from './proposal-handle.ts';
+import { available } from './store-answer.ts';
+import { checkWait, timeoutOf, type WaitOptions } from './waiting.ts';
 
 /** A tool call as an agent makes it. Nothing in it says who calls: that is the context's, from the host. */
 export interface ToolCallInput {
@@ -61,42 +52,19 @@ export interface ToolCallInput {
   readonly idempotencyKey?: string;
 }
 
-export interface WaitOptions {
-  /** Ends the waiting, not the proposal: to take that back, `withdraw()`. */
-  readonly signal?: AbortSignal;
-  /** Milliseconds to wait for the result; then `StillPending`, and the proposal stands. Default: until it is settled. */
-  readonly timeout?: number;
-}
-
-/** What waits for a proposal to change; src/queue/waiter.ts. */
-export interface ProposalWaiter {
-  waitFor(
-    id: ProposalId,
-    until: (record: ProposalRecord) => boolean,
-    options: { signal?: AbortSignal },
-  ): Promise<ProposalRecord>;
-}
-
-export interface GuardParts {
+export interface GuardParts extends HandleParts {
   readonly policy: PolicyHolder;
   readonly registry: ToolRegistry;
-  readonly proposalKey: ProposalKey;
-  readonly store: ProposalStore;
   readonly writeSwitch: WriteSwitch;
   /** Where people may have allowed a call before it was made. Left out: every call asks them. */
   readonly grants?: Pick<GrantStore, 'openFor'>;
   readonly audit: AuditLog;
-  readonly dispatch: Dispatch;
-  readonly waiter: ProposalWaiter;
   /** Credentials for reads alone. The guard has none for writes. */
   readonly readCredentials: CredentialProvider;
   /** JSON text without the values of these credentials: what a tool answers goes into a prompt. */
   readonly scrub: (json: string, credentials: Credentials) => string;
-  /** Aborted when the guard is closed: whoever waits then is told, and the proposals stand. */
-  readonly closing: AbortSignal;
   readonly shards: number;
   readonly random: (bytes: number) => Uint8Array;
-  readonly logger: Logger;
 }
 
 export const STATED_REASON_LIMIT = 2_000;
@@ -432,137 +400,6 @@ export class Guard {
   }
 }
 
-type HandleParts = Pick<GuardParts, 'store' | 'waiter' | 'dispatch' | 'closing' | 'proposalKey' | 'logger'>;
-
-/**
- * One proposal, from the agent's side. Where a person changed its arguments, another proposal stands in its place: then
- * its status, its result and its withdrawal are those of that one.
- */
-export class ProposalHandle {
-  readonly #sealed: SealedTerms;
-  readonly #parts: HandleParts;
-
-  constructor(sealed: SealedTerms, parts: HandleParts) {
-    this.#sealed = sealed;
-    this.#parts = parts;
-  }
-
-  get id(): ProposalId {
-    return this.#sealed.terms.id;
-  }
-
-  /** Until when people can decide; ms, Redis's clock. */
-  get deadline(): number {
-    return this.#sealed.terms.deadline;
-  }
-
-  /** The state's name, now. @throws Unavailable */
-  async status(): Promise<ProposalRecord['state']['status']> {
-    return (await this.#standing()).record.state.status;
-  }
-
-  /**
-   * The tool's result, once people have decided and it has run; an EditedResult where they changed the arguments.
-   * @throws ApprovalDenied, ApprovalExpired, Halted, Withdrawn, ExecutionFailed, OutcomeUnknown, StillPending; or the
-   * signal's reason.
-   */
-  async result(wait: WaitOptions = {}): Promise<unknown> {
-    checkWait(wait);
-    const { waiter, closing } = this.#parts;
-    const timeout = wait.timeout === undefined ? undefined : timeoutOf(wait.timeout);
-    const closed = new AbortController();
-    const close = () => closed.abort();
-    if (closing.aborted) close();
-    closing.addEventListener('abort', close, { once: true });
-    const signals = [closed.signal, timeout, wait.signal].filter((signal) => signal !== undefined);
-    const settled = (record: ProposalRecord) => TERMINAL_STATUSES.has(record.state.status);
-    try {
-      const signal = AbortSignal.any(signals);
-      const read = (id: ProposalId) => waiter.waitFor(id, settled, { signal });
-      const { sealed, record } = await this.#followed(read, (id) =>
-        waiter.waitFor(id, () => true, { signal }),
-      );
-      return withEdit(sealed.terms, () => resultOf(record));
-    } catch (error) {
-      if (closing.aborted && !wait.signal?.aborted && !(error instanceof CallError)) {
-        throw new StillPending(
-          `The guard was closed while this call waited. It stands as ${this.id}; ask for its result later and do not propose it again.`,
-          { proposal: this.id },
-        );
-      }
-      if (timeout?.aborted && !wait.signal?.aborted) {
-        throw new StillPending(
-          `Nobody has settled this call yet. It stands as ${this.id}; ask for its result later and do not propose it again.`,
-          { proposal: this.id },
-        );
-      }
-      if (wait.signal?.aborted || error instanceof CallError) throw error;
-      throw new Unavailable(
-        `The result of ${this.id} cannot be read: it is damaged or no longer kept. Do not repeat the call before a person has looked at the audit.`,
-        { proposal: this.id, cause: error },
-      );
-    } finally {
-      closing.removeEventListener('abort', close);
-    }
-  }
-
-  /** Takes the proposal back. False: it was settled, or had started, before. @throws Unavailable */
-  async withdraw(why?: string): Promise<boolean> {
-    const { agent, principal } = this.#sealed.terms.context;
-    const by = { agent, principal, ...(why === undefined ? {} : { why: why.slice(0, 500) }) };
-    for (let { id } = this; ; ) {
-      const settled = await available(() => this.#parts.store.withdraw(id, by));
-      if (settled === 'settled') {
-        await this.#parts.dispatch.wake(id).catch(() => 'the job finds it settled when it is due');
-        return true;
-      }
-      // Perhaps a person changed the call, and what stands in its place can be taken back.
-      const standing = await this.#standing();
-      if (standing.record.id === id) return false;
-      ({ id } = standing.record);
-    }
-  }
-
-  #standing(): Promise<Standing> {
-    const read = (id: ProposalId) => this.#record(id);
-    return this.#followed(read, read);
-  }
-
-  /** From the agent's own proposal over every edit to the one that stands. `first` reads one that may be edited yet. */
-  async #followed(
-    first: (id: ProposalId) => Promise<ProposalRecord>,
-    next: (id: ProposalId) => Promise<ProposalRecord>,
-  ): Promise<Standing> {
-    let standing: Standing = { sealed: this.#sealed, record: await first(this.id) };
-    for (let edits = 0; ; edits += 1) {
-      const { state } = standing.record;
-      if (state.status !== 'halted' || state.cause.kind !== 'edited') return standing;
-      const { to } = state.cause;
-      const sealed = successorOf(standing.sealed.terms, await next(to), this.#parts.proposalKey);
-      if (sealed === undefined || edits >= MOST_EDITS) {
-        this.#parts.logger.error({ proposal: this.id, to }, 'an edit in the store is not sealed by us');
-        throw new Unavailable(
-          `The store says that a person changed ${this.id}, and holds no such change. Nothing is known to have run. Do not propose it again; tell an operator.`,
-          { proposal: this.id, retryable: false },
-        );
-      }
-      standing = { sealed, record: await first(to) };
-    }
-  }
-
-  async #record(id: ProposalId): Promise<ProposalRecord> {
-    const record = await available(() => this.#parts.store.read(id));
-    if (record === undefined) throw new Unavailable('The proposal is no longer kept.', { proposal: this.id });
-    return record;
-  }
-}
-
-/** The proposal that stands for a call now: the agent's own, or what a person made of it. */
-interface Standing {
-  readonly sealed: SealedTerms;
-  readonly record: ProposalRecord;
-}
-
 interface Extras {
   readonly reason: string | undefined;
   readonly idempotencyKey: string | undefined;
@@ -637,19 +474,6 @@ function checkExtras({ reason, idempotencyKey: key }: Extras): void {
   if (issues.length > 0) throw new InvalidArguments('malformed', issues);
 }
 
-/** Before anything is proposed: a wait that fails afterwards would leave a proposal that nobody knows of. */
-function checkWait({ timeout }: WaitOptions): void {
-  if (timeout === undefined || (typeof timeout === 'number' && timeout >= 0)) return;
-  throw new InvalidArguments('malformed', ['timeout must be a number of milliseconds, 0 or more']);
-}
-
-/** Above this a timer of Node fires at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
-function timeoutOf(ms: number): AbortSignal {
-  return AbortSignal.timeout(Math.min(Math.ceil(ms), LONGEST_TIMER_MS));
-}
-
 /** What makes a second call the same one under one idempotency key. Another run may ask for it again. */
 function isSameCall(standing: ProposalTerms, asked: ProposalTerms): boolean {
   return (
@@ -692,24 +516,6 @@ function coolingDown({ id, state }: ProposalRecord, retryAfterMs: number): Cooli
   const denial = state.status === 'denied' ? state.denial.statement : undefined;
   const why = denial?.reason === undefined ? undefined : visibleText(denial.reason).text;
   return new CoolingDown(id, denial?.person ?? 'A person', why, retryAfterMs);
-}
-
-async function available<T>(ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (cause) {
-    if (cause instanceof StoreUnavailable) {
-      throw new Unavailable(
-        'The approval service cannot be reached right now, so writes are refused. Nothing was done. Try again later.',
-        { cause },
-      );
-    }
-    if (cause instanceof CallError) throw cause;
-    throw new Unavailable(
-      'What is stored is damaged, or written by another version, so writes are refused. Nothing more was done. Tell an operator; trying again does not help.',
-      { cause, retryable: false },
-    );
-  }
 }
 
 /** A tool that ignores its signal must not hold the caller. */

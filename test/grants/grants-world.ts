@@ -15,7 +15,7 @@ import { parseStrictJson } from '../../src/core/tool/strict-json.ts';
 import { defineTool, type ToolDefinition } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
-import type { ProposalHandle } from '../../src/guard/guard.ts';
+import type { ProposalHandle } from '../../src/guard/proposal-handle.ts';
 import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import { Execution } from '../../src/queue/execution.ts';
 import { ExecutionWorker } from '../../src/queue/execution-worker.ts';

@@ -29,7 +29,7 @@ import {
   Withdrawn,
   WritesDisabled,
 } from '../../src/guard/call-errors.ts';
-import type { ProposalHandle } from '../../src/guard/guard.ts';
+import type { ProposalHandle } from '../../src/guard/proposal-handle.ts';
 import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import { ExecutionWorker } from '../../src/queue/execution-worker.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
