@@ -8,6 +8,7 @@ import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.
 import type { CardView } from './card.ts';
 import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
 import { drawDigest } from './digest-card.ts';
+import { MarkedRounds } from './marked-rounds.ts';
 import { postsIn, type SharedPace, updatesIn } from './pace.ts';
 import type { Place } from './publisher.ts';
 
@@ -26,55 +27,33 @@ export interface DigestPublisherParts {
 /** Longer than every call to Slack that one drawing makes. */
 const LEASE_MS = 45_000;
 const AT_ONCE = 4;
-const POLL_MS = 1_000;
 const RETRY_MS = 5_000;
 
 /** Draws digest cards from what waits, never from what it remembers. */
 export class DigestPublisher {
   readonly #parts: DigestPublisherParts;
-  #stopped = false;
-  #stopListening: (() => Promise<void>) | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #wake: () => void = () => {};
+  readonly #rounds: MarkedRounds;
 
   constructor(parts: DigestPublisherParts) {
     this.#parts = parts;
+    this.#rounds = new MarkedRounds(parts.outbox, () => this.#round());
   }
 
-  async start(): Promise<void> {
-    this.#stopListening = await this.#parts.outbox.onMarked(() => this.#wake());
-    this.#running = this.#run();
+  start(): Promise<void> {
+    return this.#rounds.start();
   }
 
   /** Finishes the drawings in hand. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#wake();
-    await this.#stopListening?.();
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#rounds.stop();
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      const marked = this.#nextMark();
-      const claimed = await this.#parts.folding.claimDigests(AT_ONCE, LEASE_MS).catch((error: unknown) => {
-        this.#parts.logger.warn({ err: error }, 'digest cards cannot be read; they stay as they are');
-        return [];
-      });
-      await Promise.all(claimed.map((mark) => this.#draw(mark)));
-      await marked;
-    }
-  }
-
-  /** Resolves at the next mark, and at the latest in a second: marks can be missed. */
-  #nextMark(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, POLL_MS);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+  async #round(): Promise<void> {
+    const claimed = await this.#parts.folding.claimDigests(AT_ONCE, LEASE_MS).catch((error: unknown) => {
+      this.#parts.logger.warn({ err: error }, 'digest cards cannot be read; they stay as they are');
+      return [];
     });
+    await Promise.all(claimed.map((mark) => this.#draw(mark)));
   }
 
   async #draw(mark: DigestMark): Promise<void> {

@@ -15,6 +15,7 @@ import type { ToolDefinition } from '../core/tool/tool.ts';
 import { readArguments } from './arguments-text.ts';
 import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
 import { drawGrantCard } from './grant-card.ts';
+import { MarkedRounds } from './marked-rounds.ts';
 import { type CardPace, postsIn, SharedPace, SLACK_PACE, updatesIn } from './pace.ts';
 import { asWritten, code, type KnownBlock, localTime, ourSection } from './wording.ts';
 
@@ -36,7 +37,6 @@ export interface GrantPublisherParts {
   readonly pace?: CardPace | undefined;
 }
 
-const POLL_MS = 1_000;
 /** Longer than every call to Slack that one drawing makes. */
 const LEASE_MS = 45_000;
 const RETRY_MS = 5_000;
@@ -55,56 +55,36 @@ const TOLD_IN_FULL = 3;
 export class GrantPublisher {
   readonly #parts: GrantPublisherParts;
   readonly #pace: SharedPace;
-  #stopped = false;
-  #stopListening: (() => Promise<void>) | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #wake: () => void = () => {};
+  readonly #rounds: MarkedRounds;
   #sweptAt = Number.NEGATIVE_INFINITY;
   #entitledAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: GrantPublisherParts) {
     this.#parts = parts;
+    this.#rounds = new MarkedRounds(parts.outbox, () => this.#round());
     this.#pace = new SharedPace(parts.outbox, parts.pace ?? SLACK_PACE);
   }
 
-  async start(): Promise<void> {
-    this.#stopListening = await this.#parts.outbox.onMarked(() => this.#wake());
-    this.#running = this.#run();
+  start(): Promise<void> {
+    return this.#rounds.start();
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#wake();
-    await this.#stopListening?.();
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#rounds.stop();
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      const marked = this.#nextMark();
-      for (const tenant of this.#parts.tenants()) {
-        await this.#turn(tenant).catch((error: unknown) => {
-          this.#parts.logger.warn(
-            { err: error, tenant },
-            'grants could not be looked after; they are again soon',
-          );
-        });
-      }
-      const now = performance.now();
-      if (now - this.#sweptAt >= SWEEP_EVERY_MS) this.#sweptAt = now;
-      if (now - this.#entitledAt >= ENTITLED_EVERY_MS) this.#entitledAt = now;
-      await marked;
+  async #round(): Promise<void> {
+    for (const tenant of this.#parts.tenants()) {
+      await this.#turn(tenant).catch((error: unknown) => {
+        this.#parts.logger.warn(
+          { err: error, tenant },
+          'grants could not be looked after; they are again soon',
+        );
+      });
     }
-  }
-
-  #nextMark(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, POLL_MS);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    const now = performance.now();
+    if (now - this.#sweptAt >= SWEEP_EVERY_MS) this.#sweptAt = now;
+    if (now - this.#entitledAt >= ENTITLED_EVERY_MS) this.#entitledAt = now;
   }
 
   async #turn(tenant: TenantId): Promise<void> {
@@ -113,7 +93,7 @@ export class GrantPublisher {
     if (now - this.#sweptAt >= SWEEP_EVERY_MS) await grants.voidSwitchedOff(tenant);
     if (now - this.#entitledAt >= ENTITLED_EVERY_MS) await this.#endOfThoseWhoLeft(tenant);
     for (const id of await grants.claimCards(tenant, 5, LEASE_MS)) {
-      if (this.#stopped) return;
+      if (this.#rounds.stopped) return;
       await this.#draw(id, tenant).catch(async (error: unknown) => {
         const pauseMs = rateLimitedForMs(error) ?? RETRY_MS;
         const place = this.#parts.placeOf(tenant);
