@@ -17,10 +17,15 @@ export interface RedisForTests {
   flush(): Promise<void>;
 }
 
+interface RedisForTestsOptions {
+  readonly appendOnly?: 'always' | 'everysec';
+  readonly extraArgs?: readonly string[];
+  /** Default `each test`. `once`: for a file whose tests share what they put there. */
+  readonly emptied?: 'each test' | 'once';
+}
+
 /** One real Redis for the test file that calls this at its top, emptied before each test, gone after the last one. */
-export function redisForTests(
-  options: { appendOnly?: 'always' | 'everysec'; extraArgs?: readonly string[] } = {},
-): RedisForTests {
+export function redisForTests(options: RedisForTestsOptions = {}): RedisForTests {
   const directory = mkdtempSync(join(tmpdir(), 'cs-test-redis-'));
   const connections: Redis[] = [];
   let server: EmbeddedRedis | undefined;
@@ -58,7 +63,7 @@ export function redisForTests(
       extraArgs: options.extraArgs ?? [],
     });
   });
-  beforeEach(() => forTests.flush());
+  if (options.emptied !== 'once') beforeEach(() => forTests.flush());
   afterAll(async () => {
     for (const connection of connections) connection.disconnect();
     await server?.stop();

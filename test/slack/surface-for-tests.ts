@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { afterEach, beforeEach, expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { z } from 'zod';
 import type { AuditEntry } from '../../src/core/audit/audit-entry.ts';
 import { loadPolicyOrThrow } from '../../src/core/policy/policy-load.ts';
@@ -113,19 +113,22 @@ interface SurfaceChange {
   readonly adjust?: (parts: SlackSurfaceParts, slack: LocalSlack) => SlackSurfaceParts;
   /** Milliseconds; the local Slack's clock. */
   readonly now?: () => number;
+  /** One for all tests of the `describe`, over a Redis that is not emptied between them. */
+  readonly shared?: boolean;
 }
 
-/** A real Bolt App in front of the local Slack, over a real Redis; new for each test. */
+/** A real Bolt App in front of the local Slack, over a real Redis; new for each test, unless it is shared. */
 export function surfaceForTests(
   mode: Mode,
   redis: RedisForTests,
   change: SurfaceChange = {},
 ): SurfaceForTests {
   let made: Awaited<ReturnType<typeof make>> | undefined;
-  beforeEach(async () => {
+  const [before, after] = change.shared ? [beforeAll, afterAll] : [beforeEach, afterEach];
+  before(async () => {
     made = await make(mode, redis, change);
   });
-  afterEach(async () => {
+  after(async () => {
     await made?.close();
     made = undefined;
   });
