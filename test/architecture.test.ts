@@ -63,6 +63,11 @@ describe('the layout', () => {
     expect(readers).toEqual(['config.ts']);
   });
 
+  it('joins no signals by AbortSignal.any, in which Node 20 forgets a timeout: core/execution/time-limit.ts', () => {
+    const wrong = [...sources].filter(([, text]) => /\bAbortSignal\.any\(/.test(code(text)));
+    expect(wrong.map(([file]) => file)).toEqual([]);
+  });
+
   it('[approval:single-use] lets only the proposal store mint an admission', () => {
     const minters = [...sources]
       .filter(([file, text]) => file !== 'core/execution/admission.ts' && /\bmintAdmission\b/.test(text))

@@ -39,7 +39,7 @@ import {
 } from './call-errors.ts';
 import { type HandleParts, ProposalHandle } from './proposal-handle.ts';
 import { available } from './store-answer.ts';
-import { checkWait, timeoutOf, type WaitOptions } from './waiting.ts';
+import { checkWait, limitOf, type WaitOptions } from './waiting.ts';
 
 /** A tool call as an agent makes it. Nothing in it says who calls: that is the context's, from the host. */
 export interface ToolCallInput {
@@ -171,10 +171,8 @@ export class Guard {
 
   async #read(judged: Judged, wait: WaitOptions): Promise<unknown> {
     const { tool, context, frozen } = judged;
-    const signal = AbortSignal.any([
-      timeoutOf(Math.min(tool.timeout, wait.timeout ?? tool.timeout)),
-      ...(wait.signal === undefined ? [] : [wait.signal]),
-    ]);
+    const limit = limitOf(Math.min(tool.timeout, wait.timeout ?? tool.timeout), wait);
+    const { signal } = limit;
     const { tenant, environment, agent, principal, run } = context;
     const entry = {
       tool: tool.name,
@@ -187,13 +185,11 @@ export class Guard {
     };
     let credentials: Credentials | undefined;
     try {
-      const fetched = await untilAborted(
-        signal,
+      const fetched = await limit.within(
         this.#parts.readCredentials.fetch({ tenant, environment, tool: tool.name, access: 'read' }, signal),
       );
       credentials = fetched;
-      const value = await untilAborted(
-        signal,
+      const value = await limit.within(
         tool.execute(frozen.value, { context, credentials: fetched, signal, idempotencyKey: frozen.digest }),
       );
       const result = resultFrom(value, (json) => this.#parts.scrub(json, fetched));
@@ -212,6 +208,8 @@ export class Guard {
           retryable: true,
         },
       );
+    } finally {
+      limit.release();
     }
   }
 
@@ -516,16 +514,6 @@ function coolingDown({ id, state }: ProposalRecord, retryAfterMs: number): Cooli
   const denial = state.status === 'denied' ? state.denial.statement : undefined;
   const why = denial?.reason === undefined ? undefined : visibleText(denial.reason).text;
   return new CoolingDown(id, denial?.person ?? 'A person', why, retryAfterMs);
-}
-
-/** A tool that ignores its signal must not hold the caller. */
-function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 function errorName(cause: unknown): string {

@@ -10,7 +10,7 @@ import { CallError, StillPending, Unavailable } from './call-errors.ts';
 import { withEdit } from './edited-result.ts';
 import { resultOf } from './proposal-result.ts';
 import { available } from './store-answer.ts';
-import { checkWait, timeoutOf, type WaitOptions } from './waiting.ts';
+import { checkWait, limitOf, type WaitOptions } from './waiting.ts';
 
 /** What waits for a proposal to change; src/queue/waiter.ts. */
 export interface ProposalWaiter {
@@ -67,40 +67,36 @@ export class ProposalHandle {
   async result(wait: WaitOptions = {}): Promise<unknown> {
     checkWait(wait);
     const { waiter, closing } = this.#parts;
-    const timeout = wait.timeout === undefined ? undefined : timeoutOf(wait.timeout);
-    const closed = new AbortController();
-    const close = () => closed.abort();
-    if (closing.aborted) close();
-    closing.addEventListener('abort', close, { once: true });
-    const signals = [closed.signal, timeout, wait.signal].filter((signal) => signal !== undefined);
+    const limit = limitOf(wait.timeout, wait, closing);
+    const { signal } = limit;
     const settled = (record: ProposalRecord) => TERMINAL_STATUSES.has(record.state.status);
     try {
-      const signal = AbortSignal.any(signals);
       const read = (id: ProposalId) => waiter.waitFor(id, settled, { signal });
       const { sealed, record } = await this.#followed(read, (id) =>
         waiter.waitFor(id, () => true, { signal }),
       );
       return withEdit(sealed.terms, () => resultOf(record));
     } catch (error) {
-      if (closing.aborted && !wait.signal?.aborted && !(error instanceof CallError)) {
-        throw new StillPending(
-          `The guard was closed while this call waited. It stands as ${this.id}; ask for its result later and do not propose it again.`,
-          { proposal: this.id },
-        );
-      }
-      if (timeout?.aborted && !wait.signal?.aborted) {
+      if (error instanceof CallError) throw error;
+      if (limit.timedOut) {
         throw new StillPending(
           `Nobody has settled this call yet. It stands as ${this.id}; ask for its result later and do not propose it again.`,
           { proposal: this.id },
         );
       }
-      if (wait.signal?.aborted || error instanceof CallError) throw error;
+      if (wait.signal?.aborted) throw error;
+      if (closing.aborted) {
+        throw new StillPending(
+          `The guard was closed while this call waited. It stands as ${this.id}; ask for its result later and do not propose it again.`,
+          { proposal: this.id },
+        );
+      }
       throw new Unavailable(
         `The result of ${this.id} cannot be read: it is damaged or no longer kept. Do not repeat the call before a person has looked at the audit.`,
         { proposal: this.id, cause: error },
       );
     } finally {
-      closing.removeEventListener('abort', close);
+      limit.release();
     }
   }
 

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { type CredentialProvider, Credentials } from '../core/execution/credentials.ts';
 import { judgePreview, type StartJudgement } from '../core/execution/judgement.ts';
+import { TimeLimit } from '../core/execution/time-limit.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import {
   PREVIEW_CHARACTERS,
@@ -14,7 +15,6 @@ import type { ProposalKey } from '../core/proposal/seal.ts';
 import type { JsonValue } from '../core/tool/strict-json.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
-import { before } from './before.ts';
 import { scrub } from './scrub.ts';
 
 export interface PreviewerParts {
@@ -102,14 +102,15 @@ export class Previewer {
     preview: NonNullable<ToolDefinition['preview']>,
   ): Promise<ShownPreview> {
     const limitMs = Math.min(tool.timeout, this.#parts.limitMs ?? PREVIEW_LIMIT_MS);
-    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(limitMs)]);
+    const limit = new TimeLimit({ ms: limitMs, or: [this.#stopping.signal] });
+    const { signal } = limit;
     const { terms } = sealed;
     const { tenant, environment } = terms.context;
     try {
       const scope = { tenant, environment, tool: tool.name, access: 'read' } as const;
-      const credentials = await before(limitMs, this.#parts.credentials.fetch(scope, signal));
+      const credentials = await limit.within(this.#parts.credentials.fetch(scope, signal));
       const run = { context: terms.context, credentials, signal, idempotencyKey: `preview-${terms.id}` };
-      const said: unknown = await before(limitMs, untilAborted(signal, preview(args, run)));
+      const said: unknown = await limit.within(preview(args, run));
       if (typeof said !== 'string') throw new TypeError('a preview is text');
       // Before it is cut, because half a secret is no longer recognised.
       const clean = scrub(scrub(said.toWellFormed(), credentials), redactedValues(tool, args));
@@ -120,6 +121,8 @@ export class Previewer {
       const failed = error instanceof Error ? error.name : 'no error';
       this.#parts.logger.warn({ proposal: terms.id, tool: tool.name, failed }, 'a preview failed');
       return FAILED;
+    } finally {
+      limit.release();
     }
   }
 
@@ -145,16 +148,6 @@ export class Previewer {
 
 const FAILED: ShownPreview = { kind: 'failed' };
 type Judged = StartJudgement & { ok: true };
-
-/** A tool that ignores its signal must not hold the executor's end. */
-function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
-}
 
 /** What the tool's definition keeps from view must not come back through its preview. */
 function redactedValues(tool: ToolDefinition, args: JsonValue): Credentials {

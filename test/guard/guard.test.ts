@@ -35,6 +35,7 @@ import { ExecutionWorker } from '../../src/queue/execution-worker.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
+import { collectGarbage } from '../collect-garbage.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { ANA, attestationFor, signedDecision } from '../sealed-terms.ts';
 
@@ -169,6 +170,24 @@ describe('the guard', () => {
     await expect(world.guard.call({ tool: 'slow.read', args: {} }, CONTEXT)).rejects.toBeInstanceOf(
       ExecutionFailed,
     );
+  });
+
+  it('does not wait for ever where the garbage collector runs in between, whoever set the limit', async () => {
+    const slow = { tool: 'slow.read', args: {} };
+    const handle = await world.guard.propose(close('T-1'), CONTEXT);
+    const waiting = [
+      refusal(world.guard.call(slow, CONTEXT)),
+      refusal(world.guard.call(slow, CONTEXT, { signal: AbortSignal.timeout(40) })),
+      refusal(handle.result({ timeout: 50 })),
+      refusal(handle.result({ signal: AbortSignal.timeout(50) })),
+    ];
+    await collectGarbage();
+    expect((await Promise.all(waiting)).map(({ name }) => name)).toEqual([
+      'ExecutionFailed',
+      'ExecutionFailed',
+      'StillPending',
+      'TimeoutError',
+    ]);
   });
 
   it('hands a tool’s own refusal of a read to the agent, and says that a read may be tried again', async () => {

@@ -15,6 +15,7 @@ import { Previewer, type PreviewerParts } from '../../src/queue/previewer.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { proposalKey } from '../../src/redis/keys.ts';
 import { PreviewTasksRedis } from '../../src/redis/preview-tasks-redis.ts';
+import { collectGarbage } from '../collect-garbage.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { RunningParts, SECRET, SHARDS, until } from './running-parts.ts';
 import { type CallCase, PROPOSAL_KEY } from './sealed-call.ts';
@@ -147,7 +148,10 @@ describe('a preview', () => {
       () => {
         throw new Error(`403 for Bearer ${SECRET}`);
       },
-      () => new Promise<string>(() => {}),
+      async () => {
+        await collectGarbage();
+        return new Promise<string>(() => {});
+      },
       () => ({ toString: () => 'text' }) as unknown as string,
     ];
     for (const preview of failures) {
