@@ -1,8 +1,9 @@
-import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
 import { PersonId } from '../identity/ids.ts';
 import { DenialReason } from '../policy/verdict.ts';
 import { ProposalId } from '../proposal/proposal-id.ts';
+import { Ed25519KeyInvalid, ed25519KeyOf } from '../signing/ed25519-key.ts';
 import { canonicalJson } from '../tool/canonical-json.ts';
 
 /** What one person decided about one proposal, and in which words. */
@@ -43,12 +44,12 @@ export class ApprovalKeyInvalid extends Error {
 
 /** @param material PEM, or base64 of PKCS#8 DER. */
 export function approvalPrivateKeyOf(material: string): ApprovalPrivateKey {
-  return ed25519(material, 'private') as ApprovalPrivateKey;
+  return approvalKey(material, 'private') as ApprovalPrivateKey;
 }
 
 /** @param material PEM, or base64 of SPKI DER. */
 export function approvalPublicKeyOf(material: string): ApprovalPublicKey {
-  return ed25519(material, 'public') as ApprovalPublicKey;
+  return approvalKey(material, 'public') as ApprovalPublicKey;
 }
 
 export function publicKeyFor(key: ApprovalPrivateKey): ApprovalPublicKey {
@@ -77,31 +78,11 @@ function choiceText({ text, tellAgent }: DenialReason): Record<string, string> {
   return tellAgent === undefined ? { text } : { text, tellAgent };
 }
 
-function ed25519(material: string, kind: 'private' | 'public'): KeyObject {
-  const create = kind === 'private' ? createPrivateKey : createPublicKey;
-  let key: KeyObject;
+function approvalKey(material: string, kind: 'private' | 'public'): KeyObject {
   try {
-    key = material.includes('-----BEGIN')
-      ? create(material)
-      : create({
-          key: Buffer.from(material, 'base64'),
-          format: 'der',
-          type: kind === 'private' ? 'pkcs8' : 'spki',
-        } as Parameters<typeof createPrivateKey>[0] & Parameters<typeof createPublicKey>[0]);
+    return ed25519KeyOf(material, kind);
   } catch (cause) {
-    throw new ApprovalKeyInvalid(`the approval ${kind} key is neither PEM nor base64 DER`, { cause });
+    if (!(cause instanceof Ed25519KeyInvalid)) throw cause;
+    throw new ApprovalKeyInvalid(`the approval ${kind} key ${cause.message}`, { cause });
   }
-  // createPublicKey also accepts a private key: a holder of the "public" key could then sign.
-  if (
-    key.asymmetricKeyType !== 'ed25519' ||
-    key.type !== kind ||
-    (kind === 'public' && isPrivate(material))
-  ) {
-    throw new ApprovalKeyInvalid(`the approval ${kind} key must be an Ed25519 ${kind} key`);
-  }
-  return key;
-}
-
-function isPrivate(material: string): boolean {
-  return material.includes('PRIVATE KEY');
 }
