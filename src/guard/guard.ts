@@ -27,7 +27,7 @@ import type { ToolDefinition } from '../core/tool/tool.ts';
 import { resultFrom, toolDigest } from '../core/tool/tool.ts';
 import { type FrozenArguments, freezeArguments } from '../core/tool/tool-call.ts';
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
-import { visibleText } from '../core/tool/visible-text.ts';
+import { brief, visibleText } from '../core/tool/visible-text.ts';
 import {
   CoolingDown,
   ExecutionFailed,
@@ -114,7 +114,9 @@ export class Guard {
    * @throws PermissionDenied where there is none, or it is another caller's: the two are not told apart.
    */
   async attach(id: string, context: CallContextInput): Promise<ProposalHandle> {
-    const caller = parseContext(context);
+    const read = readContext(context);
+    if (!read.ok) throw await this.#contextRefused(read);
+    const caller = read.context;
     const proposal = ProposalId.safeParse(id);
     const record = proposal.success
       ? await available(() => this.#parts.store.read(proposal.data))
@@ -132,7 +134,10 @@ export class Guard {
   }
 
   async #judge(input: ToolCallInput, contextInput: CallContextInput): Promise<Judged> {
-    const context = parseContext(contextInput);
+    const read = readContext(contextInput);
+    // Nothing is awaited before the arguments are frozen: the caller may change them meanwhile.
+    if (!read.ok) throw await this.#contextRefused(read);
+    const { context } = read;
     const { policy, registry } = this.#parts;
     const loaded = policy.current;
     // Read once: what a getter answers the second time, or the caller changes while this waits, was never checked.
@@ -141,12 +146,13 @@ export class Guard {
     const toolName = typeof named === 'string' ? named : '';
     const tool = registry.get(toolName);
     if (tool === undefined) {
-      const shown = visibleText(toolName).text.slice(0, 64);
+      const shown = brief(toolName);
       await this.#note('call.forbidden', context, { tool: shown, reason: 'unknown_tool' });
       throw new PermissionDenied('unknown_tool', `There is no tool named "${shown}".`);
     }
-    checkExtras(extras);
-    const frozen = freezeArguments(tool, args);
+    const unfit = issuesOf(extras);
+    const frozen: FrozenArguments =
+      unfit.length > 0 ? { ok: false, refusal: 'malformed', issues: unfit } : freezeArguments(tool, args);
     if (!frozen.ok) {
       await this.#note('call.malformed', context, {
         tool: tool.name,
@@ -167,6 +173,15 @@ export class Guard {
       throw new PermissionDenied(verdict.reason, verdict.message);
     }
     return { extras, context, tool, frozen, verdict, policyVersion: loaded.version };
+  }
+
+  /** In no tenant's audit: who the caller is, is not known. */
+  async #contextRefused({ fields, claimed }: ContextReading & { ok: false }): Promise<PermissionDenied> {
+    await this.#note('call.forbidden', undefined, { reason: 'context_invalid', fields, claimed });
+    return new PermissionDenied(
+      'context_invalid',
+      `The call's context is incomplete or malformed (${fields.join(', ')}); the host must take tenant, environment, agent, principal and run from its authenticated request.`,
+    );
   }
 
   async #read(judged: Judged, wait: WaitOptions): Promise<unknown> {
@@ -386,9 +401,13 @@ export class Guard {
   }
 
   /** A refusal stands whether or not it could be audited; that it could not is said loudly. */
-  async #note(kind: AuditKind, context: CallContext, detail: Record<string, unknown>): Promise<void> {
-    const { tenant, environment, agent, principal, run } = context;
-    const entry = { ...detail, environment, agent, principal, run };
+  async #note(
+    kind: AuditKind,
+    context: CallContext | undefined,
+    detail: Record<string, unknown>,
+  ): Promise<void> {
+    const { tenant, ...caller } = context ?? {};
+    const entry = { ...detail, ...caller };
     this.#parts.logger.warn({ tenant, ...entry }, kind);
     try {
       await this.#parts.audit.append({ kind, tenant, detail: entry });
@@ -447,17 +466,36 @@ function peopleInstead(verdict: Allow | RequireApproval, retryAfterMs: number): 
   );
 }
 
-function parseContext(context: CallContextInput): CallContext {
-  const parsed = CallContext.safeParse(context);
-  if (parsed.success) return parsed.data;
-  const fields = [...new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'context'))];
-  throw new PermissionDenied(
-    'context_invalid',
-    `The call's context is incomplete or malformed (${fields.join(', ')}); the host must take tenant, environment, agent, principal and run from its authenticated request.`,
+type ContextReading =
+  | { readonly ok: true; readonly context: CallContext }
+  | {
+      readonly ok: false;
+      /** Which of its fields are missing or malformed; `context`: it as a whole. */
+      readonly fields: readonly string[];
+      readonly claimed: Readonly<Record<string, string>>;
+    };
+
+function readContext(input: unknown): ContextReading {
+  try {
+    const parsed = CallContext.safeParse(input);
+    if (parsed.success) return { ok: true, context: parsed.data };
+    const fields = [...new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'context'))];
+    return { ok: false, fields, claimed: claimedIn(input) };
+  } catch {
+    return { ok: false, fields: ['context'], claimed: {} };
+  }
+}
+
+/** For whoever has to find out which host calls like this. */
+function claimedIn(input: unknown): Record<string, string> {
+  if (typeof input !== 'object' || input === null) return {};
+  const claims = Object.keys(CallContext.shape).map((field) => [field, Reflect.get(input, field)] as const);
+  return Object.fromEntries(
+    claims.flatMap(([field, claim]) => (typeof claim === 'string' ? [[field, brief(claim)]] : [])),
   );
 }
 
-function checkExtras({ reason, idempotencyKey: key }: Extras): void {
+function issuesOf({ reason, idempotencyKey: key }: Extras): string[] {
   const issues: string[] = [];
   if (reason !== undefined && (typeof reason !== 'string' || reason.length > STATED_REASON_LIMIT)) {
     issues.push(`reason must be text of at most ${STATED_REASON_LIMIT} characters`);
@@ -469,7 +507,7 @@ function checkExtras({ reason, idempotencyKey: key }: Extras): void {
       `idempotencyKey must be 1 to ${IDEMPOTENCY_KEY_LIMIT} printable ASCII characters without spaces`,
     );
   }
-  if (issues.length > 0) throw new InvalidArguments('malformed', issues);
+  return issues;
 }
 
 /** What makes a second call the same one under one idempotency key. Another run may ask for it again. */
