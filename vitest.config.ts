@@ -1,13 +1,31 @@
+import { relative } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** Longest first: one of them begun last would run alone on one core while the other idles. */
+const LONGEST = ['test/scenarios/two-replicas.test.ts', 'test/slack/card-queue.test.ts'];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const place = LONGEST.indexOf(relative(import.meta.dirname, moduleId));
+      return place < 0 ? LONGEST.length : place;
+    };
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));
+  }
+}
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     // Some tests run what users run: the compiled package.
     globalSetup: ['test/build-once.ts'],
-    testTimeout: 30_000,
+    // A busy machine is no failure: these are for what would never end.
+    testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000, interval: 25 } },
     // Two cores, and several tests start real processes: more workers only make them wait for each other.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
   },
 });
