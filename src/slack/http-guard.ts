@@ -24,6 +24,7 @@ export interface HttpGuardOptions {
 /** Why a request was turned away; for the log alone, the sender learns nothing. */
 type Turned =
   | 'too_large'
+  | 'too_slow'
   | 'content_type'
   | 'signature_form'
   | 'timestamp'
@@ -55,17 +56,14 @@ export class HttpGuard {
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse, next: RequestListener): Promise<void> {
-    if (
-      request.method !== 'POST' ||
-      new URL(request.url ?? '/', 'http://x').pathname !== this.#options.path
-    ) {
-      return turnAway(response, 404);
-    }
+    // As it stands in the request line: what has to be resolved first, others resolve otherwise.
+    const [path] = (request.url ?? '').split('?', 1);
+    if (request.method !== 'POST' || path !== this.#options.path) return turnAway(response, 404);
     const body = await readBody(request);
-    const turned = body === undefined ? 'too_large' : await this.#judge(request, body);
-    if (body === undefined || turned !== undefined) {
+    const turned = Buffer.isBuffer(body) ? await this.#judge(request, body) : body;
+    if (!Buffer.isBuffer(body) || turned !== undefined) {
       this.#options.logger.warn({ turned }, 'a request that claims to come from Slack was turned away');
-      return turnAway(response, STATUS[turned ?? 'too_large'] ?? 401);
+      return turnAway(response, (turned && STATUS[turned]) ?? 401);
     }
     // Bolt takes what has been read from here.
     Object.assign(request, { rawBody: body });
@@ -115,7 +113,7 @@ export class HttpGuard {
   }
 }
 
-const STATUS: Partial<Record<Turned, number>> = { too_large: 413, memory_unavailable: 503 };
+const STATUS: Partial<Record<Turned, number>> = { too_large: 413, too_slow: 408, memory_unavailable: 503 };
 
 const FORM = 'application/x-www-form-urlencoded';
 const JSON_TYPE = 'application/json';
@@ -154,12 +152,25 @@ function single(request: IncomingMessage, name: string): string | undefined {
   return values?.length === 1 ? values[0] : undefined;
 }
 
-async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+/** Whoever never ends a body must not hold a connection; Slack itself gives up after `ackMs`. */
+async function readBody(request: IncomingMessage): Promise<Buffer | 'too_large' | 'too_slow'> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<'too_slow'>((resolve) => {
+    timer = setTimeout(resolve, SLACK_LIMITS.ackMs, 'too_slow');
+  });
+  try {
+    return await Promise.race([collect(request), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function collect(request: IncomingMessage): Promise<Buffer | 'too_large'> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     size += chunk.length;
-    if (size > BODY_LIMIT) return undefined;
+    if (size > BODY_LIMIT) return 'too_large';
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
