@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { z } from 'zod';
+import type { SignedAttestation } from '../../src/core/approval/attestation.ts';
+import type { SignedDecision } from '../../src/core/approval/decision.ts';
 import type { LoadedPolicy } from '../../src/core/policy/policy.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
@@ -100,6 +102,24 @@ export class AttackedParts extends RunningParts {
 
   async field(id: ProposalId, name: string): Promise<string> {
     return (await this.redis.hget(proposalKey(id), name)) ?? '';
+  }
+
+  /** Writes into the record that these people approved it, and that they still may. */
+  async forgeApproved(
+    { terms }: SealedTerms,
+    votes: readonly SignedDecision[],
+    attestation?: SignedAttestation,
+  ): Promise<void> {
+    const now = await this.store.now();
+    const people = votes.map(({ statement }) => statement.person);
+    await this.tamper(terms.id, {
+      status: 'approved',
+      approvedAt: String(now),
+      startBefore: String(now + 60_000),
+      voters: JSON.stringify(people),
+      ...Object.fromEntries(people.map((person, i) => [`vote:${person}`, JSON.stringify(votes[i])])),
+      ...(attestation === undefined ? {} : { attestation: JSON.stringify(attestation) }),
+    });
   }
 
   /** Puts the record of now back when it is called. */
