@@ -1,4 +1,4 @@
-import type { JsonValue } from './strict-json.ts';
+import { type JsonLimits, type JsonValue, parseStrictJson } from './strict-json.ts';
 
 /**
  * Whose data a call touches comes from the authenticated context. A model that is talked into writing `tenant_id` next
@@ -7,11 +7,12 @@ import type { JsonValue } from './strict-json.ts';
  * - keys at any depth, however they are spelled: case, separators, full-width and other compatibility forms, accents,
  *   zero-width characters, Cyrillic, Greek and other look-alikes; dotted and bracketed keys part by part;
  * - entries (`{ name: 'X-Tenant-Id', value }`);
- * - strings that are JSON (or nearly: JSON5, JSON lines), queries and forms (`?tenant_id=…`, `a=1&tenantId=…`,
- *   percent-encoded too), and header lines (`X-Tenant-Id: …`).
+ * - strings that are JSON (or nearly: JSON5, JSON lines; in base64, and so in a JWT), XML elements, queries and forms
+ *   (`?tenant_id=…`, `a=1&tenantId=…`, percent-encoded too, multipart), and header lines (`X-Tenant-Id: …`).
  *
  * Which names: the fields of our own context (tenant, environment, agent, principal) and what else products call the
- * same thing (org, workspace), alone or with the usual prefixes and suffixes. `account` is a customer as often as it is
+ * same thing (org, workspace), alone or with the usual prefixes and suffixes; what ends in a tenant (`query_tenant_id`) is
+ * one whatever stands before it. `account` is a customer as often as it is
  * a tenant: alone it passes, as `account_id` it does not. Names of people and of data (`user_id`, `customer_id`,
  * `project_id`, `team_id`, `role`, `env_vars`) pass: they are what tools are about. Prose passes: "our tenant moved to
  * another environment", "env: production is down". Scope written as a URL's path or inside SQL is not looked for; there
@@ -59,15 +60,20 @@ function look(place: Place, allowed: ReadonlySet<string>): Looked {
 }
 
 function lookIntoArray(items: readonly unknown[], place: Place): Looked {
-  const [first] = items;
-  if (place.enveloped && items.length === 2 && typeof first === 'string' && isScopeKey(first)) {
-    return { found: { path: place.path, key: first }, inner: [] };
+  if (place.enveloped && items.length % 2 === 0) {
+    // A pair, or names and values in turn, as Node's rawHeaders has them.
+    const isName = (item: unknown, index: number): item is string =>
+      index % 2 === 0 && typeof item === 'string' && isScopeKey(item);
+    const key = items.find((item, index) => isName(item, index) && (items.length === 2 || isCompound(item)));
+    if (typeof key === 'string') return { found: { path: place.path, key }, inner: [] };
   }
   return { inner: items.map((value, index) => ({ ...place, value, path: `${place.path}[${index}]` })) };
 }
 
-const ENTRY_NAMES: ReadonlySet<string> = new Set(['name', 'key', 'header', 'param', 'parameter', 'field']);
-const ENTRY_VALUES: ReadonlySet<string> = new Set(['value', 'values', 'val']);
+const ENTRY_NAMES: ReadonlySet<string> = new Set(
+  'name key k header param parameter field column property attribute'.split(' '),
+);
+const ENTRY_VALUES: ReadonlySet<string> = new Set('value values val v eq equals in'.split(' '));
 const ENVELOPES =
   /^(?:https?)?(?:request)?(?:headers?|cookies?|metadata|meta|query|querystring|params?|parameters|searchparams|form|formdata)$/;
 
@@ -97,10 +103,7 @@ function joinedName(parent: string | undefined, key: string): string | undefined
 }
 
 function lookIntoText(raw: string, place: Place): Looked {
-  const text = raw
-    .normalize('NFKC')
-    .replace(/\p{Default_Ignorable_Code_Point}/gu, '')
-    .trim();
+  const text = withoutIgnorable(raw.normalize('NFKC')).trim();
   const inside = (what: string, value: unknown): Place => ({
     value,
     path: `${place.path} (${what})`,
@@ -108,17 +111,23 @@ function lookIntoText(raw: string, place: Place): Looked {
     enveloped: place.enveloped,
   });
 
-  if (/^[{["]/.test(text)) {
-    const json = parsedJson(text);
-    if (json !== undefined) return { inner: [inside('JSON', json)] };
-    const key = keysOfNearlyJson(text).find(isScopeKey);
+  const inner: Place[] = [];
+  const json = text.replace(LEADING_COMMENTS, '');
+  if (/^[{["]/.test(json)) {
+    const value = parsedJson(json);
+    if (value !== undefined) inner.push(inside('JSON', value));
+    const key = oneReading(json) ? undefined : keysOfNearlyJson(json).find(isScopeKey);
     if (key !== undefined) return { found: { path: `${place.path} (JSON)`, key }, inner: [] };
+    if (value !== undefined) return { inner };
   }
+  for (const decoded of fromBase64(text)) inner.push(inside('base64', decoded));
+
+  const element = [...text.matchAll(ELEMENT)].map(([, name = '']) => name).find(isScopeKey);
+  if (element !== undefined) return { found: { path: `${place.path} (XML)`, key: element }, inner: [] };
 
   const header = headerNames(text, place.enveloped).find(isScopeKey);
   if (header !== undefined) return { found: { path: `${place.path} (header)`, key: header }, inner: [] };
 
-  const inner: Place[] = [];
   for (const { key, value } of queryPairs(text)) {
     if (isScopeKey(key)) return { found: { path: `${place.path} (query)`, key }, inner: [] };
     if (/^[{["]/.test(value)) inner.push(inside('query', value));
@@ -135,16 +144,48 @@ function parsedJson(text: string): unknown {
   }
 }
 
+/** JSON5 and its like have comments, also before everything. */
+const LEADING_COMMENTS = /^(?:\s|\/\/[^\n]*(?:\n|$)|\/\*[\s\S]*?\*\/)+/;
+
+/** As deep and as large as an argument can hold: here it is only asked whether every parser reads the same. */
+const ANY_SIZE: JsonLimits = { bytes: 1e6, depth: 64, keys: 1e5, keyLength: 1e5, stringLength: 1e6 };
+
+/** Of a key that stands twice one parser sees the first value, and JSON.parse the last. */
+const oneReading = (json: string): boolean => parseStrictJson(json, ANY_SIZE).ok;
+
+const ELEMENT = /<([^\s<>/="']{1,80})[^<>]{0,200}>[^<]{0,200}<\/\1\s*>/gu;
+
+/** JSON alone: whatever else base64 holds is no text that a tool reads names from. */
+function fromBase64(text: string): string[] {
+  const data = text.replace(/^data:[^,]{0,100};base64,/i, '');
+  if (!/^[\w+/-]{8,}={0,2}(?:\.[\w-]*={0,2}){0,2}$/.test(data)) return [];
+  return data
+    .split('.')
+    .map((part) => Buffer.from(part, 'base64').toString('utf8'))
+    .filter((decoded) => /^\s*[{[]\s*["'{[\]}]/.test(decoded));
+}
+
 /** JSON with comments, single quotes, trailing commas, bare keys, or several documents: other parsers read those. */
 function keysOfNearlyJson(text: string): string[] {
   // "[urgent] …" is prose.
   if (!/^(?:\{|\[\s*[[{"'])/.test(text)) return [];
-  const quoted = [...text.matchAll(/(["'])((?:\\.|(?!\1)[^\\\n]){1,200})\1\s*:/g)].map(([, , key = '']) =>
-    key.replace(/\\u([0-9a-fA-F]{4})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
-  );
+  const quoted: string[] = [];
+  // JSON within JSON has its quotes escaped, once more on each level.
+  for (let [level, inside] = [0, text]; level < 4; level += 1) {
+    quoted.push(...quotedKeys(inside));
+    inside = inside.replace(/\\(["'\\])/g, '$1');
+  }
   if (!(text.startsWith('{') && text.endsWith('}'))) return quoted;
   const bare = [...text.matchAll(/[{,]\s*([^\s"'{}[\],:]{1,80})\s*:/g)].map(([, key = '']) => key);
   return [...quoted, ...bare];
+}
+
+function quotedKeys(text: string): string[] {
+  return [...text.matchAll(/(["'])((?:\\.|(?!\1)[^\\\n]){1,200})\1\s*:/g)].map(([, , key = '']) =>
+    key.replace(/\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))/g, (_, four?: string, two?: string) =>
+      String.fromCharCode(Number.parseInt(four ?? two ?? '', 16)),
+    ),
+  );
 }
 
 /**
@@ -173,6 +214,7 @@ function queryPairs(text: string): { key: string; value: string }[] {
   const isForm =
     /^[^\s=&?#;]{1,200}=/.test(text) && (/[&;]\s*[^\s=&?#;]{1,200}=/.test(text) || !/\s/.test(text));
   if (isForm) pairs.push(...text.matchAll(/(?:^|[&;]\s*)([^\s=&?#;]{1,200})=([^&;#\s]*)/g));
+  pairs.push(...text.matchAll(/form-data;\s*name="?([^"\s;]{1,200})()/gi));
   return pairs.map(([, key = '', value = '']) => ({
     key: percentDecoded(key),
     value: percentDecoded(value),
@@ -194,22 +236,42 @@ function percentDecoded(text: string): string {
   return decoded;
 }
 
+/** Longer than any name: what is looked for in it would only cost time. */
+const LONGEST_NAME = 400;
+
 function isScopeKey(key: string): boolean {
-  if (SCOPE_WORDS.has(skeleton(key))) return true;
+  if (key.length > LONGEST_NAME) return false;
+  if (isScopeWord(key) || endsInTenant(key)) return true;
   const parts = key.split(/[.[\]/:]+/u);
-  return parts.length > 1 && parts.some((part) => SCOPE_WORDS.has(skeleton(part)));
+  return parts.length > 1 && parts.some(isScopeWord);
 }
+
+/** Also with a number behind it: `tenant_2`. */
+function isScopeWord(text: string): boolean {
+  const letters = plainLetters(text);
+  return SCOPE_WORDS.has(skeletonOf(letters)) || SCOPE_WORDS.has(skeletonOf(letters.replace(/[0-9]+$/, '')));
+}
+
+/** By words, not letters: a lieutenant is no tenant. */
+function endsInTenant(key: string): boolean {
+  const words = withoutIgnorable(key.normalize('NFKC'))
+    .replace(/(\p{Ll})(?=\p{Lu})/gu, '$1 ')
+    .split(/[^\p{L}\p{M}\p{N}]+/u);
+  return [1, 2].some((count) => TENANT_WORDS.has(skeleton(words.slice(-count).join(''))));
+}
+
+const withoutIgnorable = (text: string) => text.replace(/\p{Default_Ignorable_Code_Point}/gu, '');
 
 /**
  * Two spellings that a person or a lenient parser takes for the same name have the same skeleton. v falls together with
  * n because Greek has ν, which is drawn as the one and meant as the other.
  */
 function skeleton(text: string): string {
-  return plainLetters(text)
-    .replace(/[i1|]/g, 'l')
-    .replaceAll('0', 'o')
-    .replaceAll('rn', 'm')
-    .replaceAll('v', 'n');
+  return skeletonOf(plainLetters(text));
+}
+
+function skeletonOf(letters: string): string {
+  return letters.replace(/[i1|]/g, 'l').replaceAll('0', 'o').replaceAll('rn', 'm').replaceAll('v', 'n');
 }
 
 function plainLetters(text: string): string {
@@ -270,7 +332,7 @@ const PREFIXES =
 const SUFFIXES = 'key keys name names slug code ref scope context override identifier handle alias'.split(
   ' ',
 );
-const ID_SUFFIXES = 'id ids uuid guid arn'.split(' ');
+const ID_SUFFIXES = 'id ids uid uuid guid oid arn'.split(' ');
 const PHRASES = [
   'onbehalfof',
   'actas',
@@ -281,6 +343,12 @@ const PHRASES = [
   'impersonateuser',
   'callcontext',
 ];
+
+const TENANT_WORDS: ReadonlySet<string> = new Set(
+  ['', 's', 'key', 'name', 'slug', 'code', 'ref', ...ID_SUFFIXES].map((suffix) =>
+    skeleton(`tenant${suffix}`),
+  ),
+);
 
 const SCOPE_WORDS: ReadonlySet<string> = new Set([...scopeWords()].map(skeleton));
 
