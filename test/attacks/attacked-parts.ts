@@ -63,14 +63,20 @@ export class AttackedParts extends RunningParts {
     return { ticket: `T-${this.#tickets}` };
   }
 
-  /** A process that remembers nothing of what others started. */
-  executor(changes: Partial<ExecutionParts> = {}): Execution {
+  /** With time enough between admission and start: a busy machine is none of the attacks. */
+  executorParts(changes: Partial<ExecutionParts> = {}): ExecutionParts {
     const [first] = this.tools;
-    return new Execution({
+    return {
       ...this.executionParts(first as ToolDefinition),
       registry: new ToolRegistry(this.tools),
+      startDeadlineMs: 10_000,
       ...changes,
-    });
+    };
+  }
+
+  /** A process that remembers nothing of what others started. */
+  executor(changes: Partial<ExecutionParts> = {}): Execution {
+    return new Execution(this.executorParts(changes));
   }
 
   attempt(id: ProposalId, changes: Partial<ExecutionParts> = {}): Promise<Attempt> {

@@ -6,7 +6,6 @@ import type { ApprovalPrivateKey, SignedDecision } from '../../src/core/approval
 import { newProposalId, shardOfProposal } from '../../src/core/proposal/proposal-id.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
-import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { ExecutionWorker } from '../../src/queue/execution-worker.ts';
 import { JOB_NAME, QUEUE_NAME, queuePrefix } from '../../src/queue/proposal-queue.ts';
 import { proposalKey } from '../../src/redis/keys.ts';
@@ -292,11 +291,8 @@ afterAll(async () => {
 });
 
 async function withWorker(work: () => Promise<void>): Promise<void> {
-  const [tool] = parts.tools;
-  if (tool === undefined) throw new Error('no tool');
   worker = new ExecutionWorker({
-    ...parts.executionParts(tool),
-    registry: new ToolRegistry(parts.tools),
+    ...parts.executorParts(),
     dispatch: parts.dispatch,
     connection: parts.redis,
     shards: SHARDS,
