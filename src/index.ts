@@ -37,5 +37,7 @@ export { EditedResult } from './guard/edited-result.ts';
 export type { ToolCallInput } from './guard/guard.ts';
 export type { ProposalHandle } from './guard/proposal-handle.ts';
 export type { WaitOptions } from './guard/waiting.ts';
+export { fetchPublic, PublicFetchFailed, type PublicFetchOptions } from './outbound/fetch-public.ts';
+export { type PublicUrlRules, publicHttpsUrl } from './outbound/public-https-url.ts';
 export { CredentialsFromFiles } from './queue/credentials-from-files.ts';
 export { RedisUnfit } from './redis/connection.ts';

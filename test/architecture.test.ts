@@ -12,6 +12,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   queue: ['core', 'redis'],
   slack: ['core'],
   gateway: ['core', 'guard'],
+  'audit-files': ['core'],
+  outbound: ['core'],
   sandbox: ['core', 'redis'],
 };
 
