@@ -296,6 +296,10 @@ export class Guard {
           // Not this one any more: another one, or people.
           if (grant !== undefined) unfit.add(grant.signature);
           break;
+        case 'audit_behind':
+          throw new Unavailable(
+            `The audit is not being sealed (${created.unsealed} entries wait), and what cannot be recorded is not done. Nothing was proposed. Tell an operator; try again once it is.`,
+          );
         case 'too_many_pending':
           throw new PendingLimit(
             `There are already ${created.limit} proposals waiting for people. Wait until some are decided, or withdraw some.`,

@@ -1,12 +1,13 @@
 import type { Redis } from 'ioredis';
-import { z } from 'zod';
-import { AuditEntry, type AuditKind } from '../core/audit/audit-entry.ts';
+import type { AuditEntry, AuditKind } from '../core/audit/audit-entry.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
+import { placeIn } from '../core/audit/audit-stream.ts';
 import { TenantId } from '../core/identity/ids.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
 import { answerOf, StoreDamaged } from './connection.ts';
 import { shardKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
+import { StreamPage, storedAuditEntry } from './stored-audit-entry.ts';
 
 /** Entries fetched at a time while looking for those that match. */
 const PAGE = 500;
@@ -99,34 +100,12 @@ export class AuditLogRedis implements AuditLog {
   }
 }
 
-const StreamPage = z.array(z.tuple([z.string(), z.array(z.string())]));
-
-const StoredEntry = z.object({
-  seq: z.coerce.number(),
-  at: z.coerce.number(),
-  kind: z.string(),
-  tenant: z.string(),
-  proposal: z.string(),
-  detail: z.string(),
-});
-
 /** @throws StoreDamaged */
-function entryOf(shard: number, place: string, flat: readonly string[]): AuditEntry {
-  const fields: Record<string, string> = {};
-  for (let i = 0; i + 1 < flat.length; i += 2) fields[flat[i] as string] = flat[i + 1] as string;
+function entryOf(shard: number, id: string, flat: readonly string[]): AuditEntry {
   try {
-    const stored = StoredEntry.parse(fields);
-    return AuditEntry.parse({
-      // Two shards may give the same id in the same millisecond.
-      place: `s${shard}/${place}`,
-      seq: stored.seq,
-      at: stored.at,
-      kind: stored.kind,
-      tenant: stored.tenant,
-      ...(stored.proposal === '' ? {} : { proposal: stored.proposal }),
-      detail: JSON.parse(stored.detail),
-    });
+    return storedAuditEntry(shard, id, flat);
   } catch (cause) {
-    throw new StoreDamaged(`the audit entry s${shard}/${place} is none that Countersign wrote`, { cause });
+    const place = placeIn(shard, id);
+    throw new StoreDamaged(`the audit entry ${place} is none that Countersign wrote`, { cause });
   }
 }

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { ATTESTATION_RENEWAL_MS, type SignedAttestation } from '../core/approval/attestation.ts';
 import type { SignedDecision } from '../core/approval/decision.ts';
+import { AUDIT_BACKLOG_MAX } from '../core/audit/audit-stream.ts';
 import { type Admission, type AdmissionRefusal, mintAdmission } from '../core/execution/admission.ts';
 import type { Outcome } from '../core/execution/outcome.ts';
 import { grantDigest } from '../core/grant/grant.ts';
@@ -49,11 +50,14 @@ export class ProposalStoreRedis implements ProposalStore {
   readonly #shards: number;
   readonly #scripts: Scripts;
   readonly #epochs = new EpochMemory();
+  readonly #auditBacklogMax: number;
 
-  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+  constructor(options: { redis: Redis; shards: number; auditBacklogMax?: number }) {
+    const { redis, shards, auditBacklogMax = AUDIT_BACKLOG_MAX } = options;
     this.#redis = redis;
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
+    this.#auditBacklogMax = auditBacklogMax;
   }
 
   async create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created> {
@@ -69,7 +73,12 @@ export class ProposalStoreRedis implements ProposalStore {
         idem === undefined ? own : idempotencyKey(shard, terms.context, idem),
         budget === undefined ? own : budgetKey(shard, budget.counterKey),
       ],
-      ask: { ...writtenOf(sealed), ...limits, seen: this.#epochs.seen(shard) },
+      ask: {
+        ...writtenOf(sealed),
+        ...limits,
+        auditBacklogMax: this.#auditBacklogMax,
+        seen: this.#epochs.seen(shard),
+      },
       texts: [sealed.text, sealed.seal, JSON.stringify(createdDetail(sealed))],
     });
     switch (reply.word) {
@@ -94,6 +103,8 @@ export class ProposalStoreRedis implements ProposalStore {
         return { created: reply.word };
       case 'too_many_pending':
         return { created: 'too_many_pending', limit: Number(reply.extra) };
+      case 'audit_behind':
+        return { created: 'audit_behind', unsealed: Number(reply.extra) };
       case 'cooling_down':
         return {
           created: 'cooling_down',

@@ -87,6 +87,13 @@ const SCRIPTS = {
   grantCardClaim: script('grant-card-claim'),
   grantCardDrawn: script('grant-card-drawn'),
   auditAppend: script('audit-append'),
+  // What is sealed and trimmed makes room: also where there is none.
+  sealClaim: script('seal-claim', 'allow-oom'),
+  sealRenew: script('seal-renew', 'allow-oom'),
+  sealBegin: script('seal-begin', 'allow-oom'),
+  sealRead: script('seal-read', 'no-writes'),
+  sealAdvance: script('seal-advance', 'allow-oom'),
+  sealTrim: script('seal-trim', 'allow-oom'),
 } as const;
 
 export interface Ask {

@@ -22,6 +22,8 @@ export type Created =
   /** The grant that the terms name gives nothing (any more): people can still be asked. */
   | { readonly created: GrantShortfall }
   | { readonly created: 'too_many_pending'; readonly limit: number }
+  /** So many audit entries wait for the sealer that no more are taken. */
+  | { readonly created: 'audit_behind'; readonly unsealed: number }
   /** People denied the same call of this agent a short time ago; `record` is what they denied. */
   | { readonly created: 'cooling_down'; readonly record: ProposalRecord; readonly retryAfterMs: number };
 

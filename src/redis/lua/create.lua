@@ -1,7 +1,7 @@
 -- KEYS: proposal, idempotency key, budget zset; the proposal's own key stands in where there is none.
 -- ask: id, digest, epoch, createdAt, deadline, startWithinMs, basis, quorum, excluded (JSON text), tenant, environment,
 --   tool, agent, principal, nonce, argumentsDigest, counterKey, budgetMax, budgetPerMs, pendingPerAgent,
---   pendingPerTenant, cooldownMs, remindAt, escalateAt, seen.
+--   pendingPerTenant, cooldownMs, remindAt, escalateAt, auditBacklogMax, seen.
 -- ARGV: ask, terms text, seal, detail of the audit entry.
 local key, idem, budget = KEYS[OWN + 1], KEYS[OWN + 2], KEYS[OWN + 3]
 local broken = damage_around(ask)
@@ -30,6 +30,9 @@ local scope, entry = off_now(ask)
 if scope then return answer('writes_off', nil, entry) end
 if not epoch then return answer('writes_off', nil, '') end
 if epoch ~= ask.epoch or math.abs(now - ask.createdAt) > 5000 then return answer('stale_terms') end
+-- What nobody seals must not go on growing: nothing new begins, and what has begun may end.
+local unsealed = audit_backlog()
+if unsealed > ask.auditBacklogMax then return answer('audit_behind', nil, unsealed) end
 
 -- People said no to this a short time ago; they are not asked again for as long as the policy says.
 local denied, left = denied_lately(ask, ask.cooldownMs)

@@ -7,6 +7,8 @@ local OWN = 12
 local PREFIX = string.sub(SWITCH, 1, -7)
 -- Pending proposals by their next reminder or escalation, and approved ones by the next renewal of their attestation.
 local TIMERS, ATTESTING = PREFIX .. 'timers', PREFIX .. 'attesting'
+-- How far the audit is sealed; and, in shard 0, who seals it.
+local SEALED, SEALER = PREFIX .. 'audit-sealed', PREFIX .. 'audit-sealer'
 local ask = cjson.decode(ARGV[1])
 
 -- The one clock for deadlines, in milliseconds.
@@ -61,11 +63,23 @@ end
 -- `detail` is JSON text, or a table without empty tables in it (cjson cannot tell an empty list from an empty object).
 local function audit(kind, tenant, proposal, detail)
   if tenant == nil or tenant == '' then tenant = '-' end
-  local seq = (tonumber(redis.call('HGET', SEQ, tenant) or '0') or 0) + 1
+  -- A count that cannot be read begins anew, and shows as a gap once it is sealed.
+  local seq = (whole(redis.call('HGET', SEQ, tenant)) or 0) + 1
   if type(detail) == 'table' then detail = next(detail) and cjson.encode(detail) or '{}' end
   redis.call('XADD', AUDIT, '*', 'seq', seq, 'at', now, 'kind', kind, 'tenant', tenant, 'proposal', proposal or '',
     'detail', detail)
   redis.call('HSET', SEQ, tenant, seq)
+end
+
+-- Entries that wait for the sealer. `kept`: those that are sealed and still here, for people to read.
+local function audit_backlog()
+  return math.max(0, redis.call('XLEN', AUDIT) - (whole(redis.pcall('HGET', SEALED, 'kept')) or 0))
+end
+
+-- Fences have 16 digits, which `whole` does not take; as text they are told apart to the last one.
+local function fence_of(text)
+  if type(text) ~= 'string' or not string.match(text, '^%d+$') or #text > 16 then return 0 end
+  return tonumber(text)
 end
 
 -- Where a proposal stands in the indexes --------------------------------------------------------------------------
