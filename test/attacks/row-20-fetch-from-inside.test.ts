@@ -253,7 +253,7 @@ attackRow(20, {
         const changing = {
           resolve: async () => answers,
           dial: (address: string, port: number) => {
-            answers.splice(0, 1, '127.0.0.1', '127.0.0.1');
+            answers.splice(0, 3, '127.0.0.1', '127.0.0.1', '127.0.0.1');
             const socket = internet.network.dial(address, port);
             setImmediate(() => socket.destroy(new Error('gone')));
             return socket;
