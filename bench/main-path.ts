@@ -56,7 +56,7 @@ const approvalPrivate = generateKeyPairSync('ed25519').privateKey as ApprovalPri
 const keys = { ...newTestKeys(), proposal: proposalKeyOf(proposalKey), approvalPrivate };
 const connections = openRedis({ connection: redis.connectionOptions });
 const stores = { redis: connections.redis, shards: 1 };
-const store = new ProposalStoreRedis(stores);
+const store = new ProposalStoreRedis({ ...stores, keys: [keys.proposal] });
 const writeSwitch = new WriteSwitchRedis(stores);
 const guard = createGuard({
   policy: POLICY,
@@ -112,7 +112,7 @@ function call(tool: string, id: string) {
 
 async function decide(handle: ProposalHandle | undefined): Promise<void> {
   const record = handle && (await store.read(handle.id));
-  const opened = record && unseal(keys.proposal, record.termsText, record.seal);
+  const opened = record && unseal([keys.proposal], record.termsText, record.seal);
   if (!opened?.ok) throw new Error('no proposal to decide');
   const decided = await store.decide(
     signedDecision(opened.sealed, 'approve', personOf('T0ACME', 'U0ANA'), { keys }),

@@ -7,8 +7,9 @@ import {
   approvalPrivateKeyOf,
   approvalPublicKeyOf,
 } from './core/approval/decision.ts';
-import { PROPOSAL_KEY_MIN_BYTES, type ProposalKey, proposalKeyOf } from './core/proposal/seal.ts';
-import { TOKEN_KEY_BYTES, type TokenKeys, tokenKeysOf } from './core/workspace/token-box.ts';
+import { PROPOSAL_KEY_MIN_BYTES, type ProposalKeys, proposalKeysIn } from './core/proposal/seal.ts';
+import type { BoxKeys } from './core/secrets/sealed-box.ts';
+import { TOKEN_KEY_BYTES, tokenKeysOf } from './core/workspace/token-keys.ts';
 import { CredentialsFromEnv, CredentialVariablesInvalid } from './queue/credentials-from-env.ts';
 
 /**
@@ -75,7 +76,7 @@ export interface SlackOAuthConfig {
   readonly clientSecret: Secret;
   /** `https://your.host/slack/oauth_redirect`; undefined: the one that the app's settings name. */
   readonly redirectUri: string | undefined;
-  readonly tokenKeys: Secret<TokenKeys>;
+  readonly tokenKeys: Secret<BoxKeys>;
 }
 
 export type SlackModeConfig =
@@ -95,7 +96,7 @@ interface CommonConfig {
 interface ToolConfig {
   /** An ES module that exports `tools`. */
   readonly toolsPath: string;
-  readonly proposalKey: Secret<ProposalKey>;
+  readonly proposalKeys: Secret<ProposalKeys>;
 }
 
 export interface CredentialConfig {
@@ -115,10 +116,12 @@ export interface StartConfig extends CommonConfig, ToolConfig {
     readonly transport: SlackModeConfig;
   };
   readonly approvalPrivateKey: ApprovalPrivateKey;
+  /** Besides its own public half: of the key that signed before it, or that will sign next. */
+  readonly approvalPublicKeys: readonly ApprovalPublicKey[];
 }
 
 export interface ExecutorConfig extends CommonConfig, ToolConfig {
-  readonly approvalPublicKey: ApprovalPublicKey;
+  readonly approvalPublicKeys: readonly ApprovalPublicKey[];
   readonly credentials: CredentialConfig;
 }
 
@@ -220,8 +223,11 @@ const Variables = z.object({
     .string()
     .transform(
       (text, ctx) =>
-        proposalKeyIn(text) ??
-        refused(ctx, `must be at least ${PROPOSAL_KEY_MIN_BYTES} random bytes in base64`),
+        attempt(() => new Secret(proposalKeysIn(text))) ??
+        refused(
+          ctx,
+          `must be at least ${PROPOSAL_KEY_MIN_BYTES} random bytes in base64; to change it, the new one, a comma, and the old one`,
+        ),
     ),
   COUNTERSIGN_APPROVAL_PRIVATE_KEY: z
     .string()
@@ -234,10 +240,10 @@ const Variables = z.object({
     .string()
     .transform(
       (text, ctx) =>
-        attempt(() => approvalPublicKeyOf(withLineEnds(text))) ??
+        attempt(() => text.split(',').map((key) => approvalPublicKeyOf(withLineEnds(key.trim())))) ??
         refused(
           ctx,
-          'must be an Ed25519 public key, as PEM or as base64 of its DER (SPKI), and not the private one',
+          'must be an Ed25519 public key, as PEM or as base64 of its DER (SPKI), and not the private one; to change it, both with a comma between them',
         ),
     ),
   COUNTERSIGN_CREDENTIALS: Path,
@@ -346,7 +352,14 @@ const SLACK = [
 const OAUTH = ['SLACK_CLIENT_ID', 'SLACK_CLIENT_SECRET', 'COUNTERSIGN_TOKEN_KEY'] as const;
 
 const READ: Record<Part, readonly Variable[]> = {
-  start: [...WITH_TOOLS, ...SLACK, ...OAUTH, 'COUNTERSIGN_PUBLIC_URL', 'COUNTERSIGN_APPROVAL_PRIVATE_KEY'],
+  start: [
+    ...WITH_TOOLS,
+    ...SLACK,
+    ...OAUTH,
+    'COUNTERSIGN_PUBLIC_URL',
+    'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+    'COUNTERSIGN_APPROVAL_PUBLIC_KEY',
+  ],
   executor: [...WITH_TOOLS, 'COUNTERSIGN_APPROVAL_PUBLIC_KEY', 'COUNTERSIGN_CREDENTIALS'],
   guard: [...WITH_TOOLS, 'COUNTERSIGN_CREDENTIALS'],
   cli: COMMON,
@@ -371,7 +384,14 @@ const FORBIDDEN: Partial<Record<Part, { names: readonly string[]; why: string }>
     why: 'the executor must not be able to make approvals, so that whoever breaks into it can approve nothing',
   },
   guard: {
-    names: ['COUNTERSIGN_APPROVAL_PRIVATE_KEY'],
+    names: [
+      'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+      'COUNTERSIGN_TOKEN_KEY',
+      'SLACK_BOT_TOKEN',
+      'SLACK_APP_TOKEN',
+      'SLACK_SIGNING_SECRET',
+      'SLACK_CLIENT_SECRET',
+    ],
     why: 'the guard runs beside the agent, which must not be able to approve its own calls',
   },
 };
@@ -455,11 +475,12 @@ const BUILD: { [P in Part]: (read: Read, credentials: Record<string, string>) =>
           : { mode: 'socket', appToken: there(read.SLACK_APP_TOKEN) },
     },
     approvalPrivateKey: there(read.COUNTERSIGN_APPROVAL_PRIVATE_KEY),
+    approvalPublicKeys: read.COUNTERSIGN_APPROVAL_PUBLIC_KEY ?? [],
   }),
   executor: (read, credentials) => ({
     ...commonOf(read),
     ...toolsOf(read),
-    approvalPublicKey: there(read.COUNTERSIGN_APPROVAL_PUBLIC_KEY),
+    approvalPublicKeys: there(read.COUNTERSIGN_APPROVAL_PUBLIC_KEY),
     credentials: { directory: read.COUNTERSIGN_CREDENTIALS, variables: new Secret(credentials) },
   }),
   guard: (read, credentials) => ({
@@ -484,7 +505,7 @@ function commonOf(read: Read): CommonConfig {
 function toolsOf(read: Read): ToolConfig {
   return {
     toolsPath: there(read.COUNTERSIGN_TOOLS),
-    proposalKey: there(read.COUNTERSIGN_PROPOSAL_KEY),
+    proposalKeys: there(read.COUNTERSIGN_PROPOSAL_KEY),
   };
 }
 
@@ -606,13 +627,7 @@ function withLineEnds(text: string): string {
   return text.replaceAll('\\n', '\n');
 }
 
-function proposalKeyIn(text: string): Secret<ProposalKey> | undefined {
-  // Buffer skips what is not base64, so that a password pasted here would become a shorter key without a word.
-  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text)) return undefined;
-  return attempt(() => new Secret(proposalKeyOf(new Uint8Array(Buffer.from(text, 'base64')))));
-}
-
-function tokenKeysIn(text: string): Secret<TokenKeys> | undefined {
+function tokenKeysIn(text: string): Secret<BoxKeys> | undefined {
   const keys = text.split(',').map((key) => key.trim());
   if (!keys.every((key) => /^[A-Za-z0-9+/_-]+={0,2}$/.test(key))) return undefined;
   return attempt(

@@ -4,12 +4,11 @@ import { type Logger, pino } from 'pino';
 import { type CredentialProvider, Credentials } from './core/execution/credentials.ts';
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
 import { PolicyHolder } from './core/policy/policy-source.ts';
-import { proposalKeyOf } from './core/proposal/seal.ts';
+import { proposalKeyOf, proposalKeysIn } from './core/proposal/seal.ts';
 import type { ToolDefinition } from './core/tool/tool.ts';
 import { ToolRegistry } from './core/tool/tool-registry.ts';
 import { Guard } from './guard/guard.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
-import { scrubJson } from './queue/scrub.ts';
 import { Waiter } from './queue/waiter.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { agreeOnShards, checkRedis, type OpenRedisOptions, openRedis } from './redis/connection.ts';
@@ -24,7 +23,10 @@ export interface GuardOptions {
   readonly tools: Iterable<ToolDefinition>;
   /** `redis://…`, `rediss://…`, or ioredis connection options (`{ path }` for a socket). */
   readonly redis: string | NonNullable<OpenRedisOptions['connection']>;
-  /** At least 32 random bytes, or their base64; the same as the executor's and the approval service's. */
+  /**
+   * At least 32 random bytes, or their base64; the same as the executor's and the approval service's. While it is being
+   * changed: the base64 of the new one, a comma, and that of the old one.
+   */
   readonly proposalKey: Uint8Array | string;
   /** Credentials for reads. Without it, only tools that ask for none can be read. Writes never use it. */
   readonly readCredentials?: CredentialProvider;
@@ -52,7 +54,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
       ? new PolicyHolder(loadPolicyOrThrow(options.policy, { tools: registry, fileName: 'policy' }))
       : options.policy;
   const key = options.proposalKey;
-  const proposalKey = proposalKeyOf(typeof key === 'string' ? Buffer.from(key, 'base64') : key);
+  const proposalKeys = typeof key === 'string' ? proposalKeysIn(key) : ([proposalKeyOf(key)] as const);
   const shards = options.shards ?? 1;
   const logger = options.logger ?? pino({ name: 'countersign-guard' });
 
@@ -62,7 +64,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
     onError: onceAnOutage(logger),
   });
   const { redis, subscriber } = connections;
-  const store = new ProposalStoreRedis({ redis, shards });
+  const store = new ProposalStoreRedis({ redis, shards, keys: proposalKeys });
   const dispatch = new DispatchBullMQ({ connection: redis, shards });
   const closing = new AbortController();
   // As many as there are calls that wait.
@@ -70,15 +72,14 @@ export function createGuard(options: GuardOptions): OpenGuard {
   const guard = new Guard({
     policy,
     registry,
-    proposalKey,
+    proposalKeys,
     store,
     writeSwitch: new WriteSwitchRedis({ redis, shards }),
-    grants: new GrantStoreRedis({ redis, shards }),
+    grants: new GrantStoreRedis({ redis, shards, keys: proposalKeys }),
     audit: new AuditLogRedis({ redis, shards }),
     dispatch,
     waiter: new Waiter({ store, news: new ProposalNewsRedis({ subscriber, shards }) }),
     readCredentials: options.readCredentials ?? NO_CREDENTIALS,
-    scrub: scrubJson,
     closing: closing.signal,
     shards,
     random: randomBytes,

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
-import type { ExecutorConfig, RedisConfig, StartConfig } from './config.ts';
+import type { ExecutorConfig, StartConfig } from './config.ts';
+import { approvalKeysOf } from './core/approval/decision.ts';
 import { StoreUnavailable } from './core/proposal/proposal-store.ts';
 import { PERMIT_RENEWAL_MS, type WriteSwitch } from './core/switch/write-switch.ts';
 import { onceAnOutage } from './create-guard.ts';
@@ -74,7 +75,11 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
             : { mode: 'http', signingSecret: transport.signingSecret.reveal(), ...transport.listen },
       },
       store,
-      grants: new GrantStoreRedis({ redis: connections.redis, shards: config.shards }),
+      grants: new GrantStoreRedis({
+        redis: connections.redis,
+        shards: config.shards,
+        keys: config.proposalKeys.reveal(),
+      }),
       outbox: new CardOutboxRedis({
         redis: connections.redis,
         subscriber: connections.subscriber,
@@ -90,7 +95,10 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
       dispatch,
       policy: policy.holder,
       registry,
-      keys: { proposal: config.proposalKey.reveal(), approval: config.approvalPrivateKey },
+      keys: {
+        proposal: config.proposalKeys.reveal(),
+        approval: approvalKeysOf(config.approvalPrivateKey, config.approvalPublicKeys),
+      },
       logger,
       once: new OnceMemoryRedis({ redis: connections.redis }),
       health: health.answer,
@@ -148,7 +156,7 @@ export async function startExecutor(config: ExecutorConfig, logger: Logger): Pro
     switch: writeSwitch,
     registry,
     policy: policy.holder,
-    keys: { proposal: [config.proposalKey.reveal()], approval: [config.approvalPublicKey] },
+    keys: { proposal: config.proposalKeys.reveal(), approval: config.approvalPublicKeys },
     credentials,
     dispatch,
     connection: connections.redis,
@@ -159,11 +167,15 @@ export async function startExecutor(config: ExecutorConfig, logger: Logger): Pro
   });
   worker.start();
   const previewer = new Previewer({
-    tasks: new PreviewTasksRedis({ redis: connections.redis, shards: config.shards }),
+    tasks: new PreviewTasksRedis({
+      redis: connections.redis,
+      shards: config.shards,
+      keys: config.proposalKeys.reveal(),
+    }),
     store,
     registry,
     policy: policy.holder,
-    proposalKeys: [config.proposalKey.reveal()],
+    proposalKeys: config.proposalKeys.reveal(),
     credentials,
     logger,
   });
@@ -182,7 +194,7 @@ export async function startExecutor(config: ExecutorConfig, logger: Logger): Pro
   };
 }
 
-type StoreConfig = { readonly redis: RedisConfig; readonly shards: number; readonly startDeadlineMs: number };
+type StoreConfig = Pick<StartConfig, 'redis' | 'shards' | 'startDeadlineMs' | 'proposalKeys'>;
 
 async function openStores(config: StoreConfig, name: string, logger: Logger): Promise<Stores> {
   const { shards, startDeadlineMs } = config;
@@ -208,7 +220,7 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
   }
   return {
     connections,
-    store: new ProposalStoreRedis({ redis, shards }),
+    store: new ProposalStoreRedis({ redis, shards, keys: config.proposalKeys.reveal() }),
     writeSwitch: new WriteSwitchRedis({ redis, shards, startDeadlineMs }),
     audit: new AuditLogRedis({ redis, shards }),
     dispatch: new DispatchBullMQ({ connection: redis, shards }),

@@ -128,7 +128,7 @@ describe('the configuration', () => {
       const shown = [
         inspect(config, { depth: 9, showHidden: true }),
         JSON.stringify(config),
-        `${config.proposalKey}`,
+        `${config.proposalKeys}`,
       ];
       for (const text of shown) {
         expect(text).not.toMatch(/xoxb-1|xapp-1|pa55word/);
@@ -182,9 +182,11 @@ describe('keys', () => {
     expect(configOf('start', { COUNTERSIGN_APPROVAL_PRIVATE_KEY: privateKey }).approvalPrivateKey.type).toBe(
       'private',
     );
-    expect(configOf('executor', { COUNTERSIGN_APPROVAL_PUBLIC_KEY: publicKey }).approvalPublicKey.type).toBe(
-      'public',
-    );
+    expect(
+      configOf('executor', { COUNTERSIGN_APPROVAL_PUBLIC_KEY: publicKey }).approvalPublicKeys.map(
+        ({ type }) => type,
+      ),
+    ).toEqual(['public']);
   });
 
   it.each([
@@ -198,9 +200,9 @@ describe('keys', () => {
   it('takes 32 bytes of base64 or base64url as the proposal key, and refuses less or anything else', () => {
     const bytes = Buffer.alloc(32, 0xfb);
     for (const text of [bytes.toString('base64'), bytes.toString('base64url')]) {
-      expect(configOf('guard', { COUNTERSIGN_PROPOSAL_KEY: text }).proposalKey.reveal()).toEqual(
+      expect(configOf('guard', { COUNTERSIGN_PROPOSAL_KEY: text }).proposalKeys.reveal()).toEqual([
         new Uint8Array(bytes),
-      );
+      ]);
     }
     for (const text of [
       Buffer.alloc(31).toString('base64'),

@@ -21,6 +21,7 @@ import {
 import { type Created, type ProposalLimits, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
+import { scrubJson } from '../core/secrets/scrub.ts';
 import { describeScope } from '../core/switch/scope.ts';
 import type { SwitchReading, WriteSwitch } from '../core/switch/write-switch.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
@@ -61,8 +62,6 @@ export interface GuardParts extends HandleParts {
   readonly audit: AuditLog;
   /** Credentials for reads alone. The guard has none for writes. */
   readonly readCredentials: CredentialProvider;
-  /** JSON text without the values of these credentials: what a tool answers goes into a prompt. */
-  readonly scrub: (json: string, credentials: Credentials) => string;
   readonly shards: number;
   readonly random: (bytes: number) => Uint8Array;
 }
@@ -129,7 +128,7 @@ export class Guard {
   }
 
   #opened(record: ProposalRecord): SealedTerms | undefined {
-    const opened = unseal(this.#parts.proposalKey, record.termsText, record.seal);
+    const opened = unseal(this.#parts.proposalKeys, record.termsText, record.seal);
     return opened.ok && opened.sealed.terms.id === record.id ? opened.sealed : undefined;
   }
 
@@ -207,14 +206,14 @@ export class Guard {
       const value = await limit.within(
         tool.execute(frozen.value, { context, credentials: fetched, signal, idempotencyKey: frozen.digest }),
       );
-      const result = resultFrom(value, (json) => this.#parts.scrub(json, fetched));
+      const result = resultFrom(value, (json) => scrubJson(json, fetched));
       if (!result.ok) throw new Error('the tool answered with something that is not JSON');
       this.#parts.logger.info(entry, 'read');
       return JSON.parse(result.json);
     } catch (cause) {
       this.#parts.logger.warn({ ...entry, failed: errorName(cause) }, 'read failed');
       const said = saidByTool(cause, (json) =>
-        credentials === undefined ? json : this.#parts.scrub(json, credentials),
+        credentials === undefined ? json : scrubJson(json, credentials),
       );
       throw new ExecutionFailed(
         `${tool.name} could not be read: ${said}. It only reads, so trying once more is safe.`,
@@ -237,7 +236,7 @@ export class Guard {
       const reading = await available(() => this.#parts.writeSwitch.read(judged.context, judged.tool.name));
       if (reading.writes.state !== 'on') throw writesDisabled(reading.writes);
       const grant = await this.#grantFor(judged, standing, reading, unfit);
-      const sealed = sealTerms(this.#parts.proposalKey, this.#terms(judged, standing, reading, grant));
+      const sealed = sealTerms(this.#parts.proposalKeys[0], this.#terms(judged, standing, reading, grant));
       const created = await available(() => this.#create(sealed, limits));
       switch (created.created) {
         case 'new': {

@@ -5,7 +5,7 @@ import { type ProposalRecord, TERMINAL_STATUSES } from '../core/proposal/proposa
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
 import { MOST_EDITS } from '../core/proposal/proposal-terms.ts';
-import type { ProposalKey, SealedTerms } from '../core/proposal/seal.ts';
+import type { ProposalKeys, SealedTerms } from '../core/proposal/seal.ts';
 import { CallError, StillPending, Unavailable } from './call-errors.ts';
 import { withEdit } from './edited-result.ts';
 import { resultOf } from './proposal-result.ts';
@@ -26,7 +26,7 @@ export interface HandleParts {
   readonly store: ProposalStore;
   readonly waiter: ProposalWaiter;
   readonly dispatch: Dispatch;
-  readonly proposalKey: ProposalKey;
+  readonly proposalKeys: ProposalKeys;
   /** Aborted when the guard is closed: whoever waits then is told, and the proposals stand. */
   readonly closing: AbortSignal;
   readonly logger: Logger;
@@ -132,7 +132,7 @@ export class ProposalHandle {
       const { state } = standing.record;
       if (state.status !== 'halted' || state.cause.kind !== 'edited') return standing;
       const { to } = state.cause;
-      const sealed = successorOf(standing.sealed.terms, await next(to), this.#parts.proposalKey);
+      const sealed = successorOf(standing.sealed.terms, await next(to), this.#parts.proposalKeys);
       if (sealed === undefined || edits >= MOST_EDITS) {
         this.#parts.logger.error({ proposal: this.id, to }, 'an edit in the store is not sealed by us');
         throw new Unavailable(

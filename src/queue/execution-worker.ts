@@ -118,10 +118,7 @@ export class ExecutionWorker {
     if (!data.success) throw new UnrecoverableError('its data is not the id of a proposal alone');
     const { id } = data.data;
     const attempt = await this.#attempt(id);
-    if (attempt.next === 'done') {
-      const { status, outcome } = attempt;
-      return outcome === undefined ? { status } : { status, outcome };
-    }
+    if (attempt.next === 'done') return { status: attempt.status };
     await job.moveToDelayed(Date.now() + attempt.inMs, token);
     if (attempt.status === 'pending') await this.#decidedMeanwhile(id);
     throw new DelayedError();

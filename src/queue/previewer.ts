@@ -11,11 +11,11 @@ import {
   sealPreview,
 } from '../core/proposal/preview.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
-import type { ProposalKey } from '../core/proposal/seal.ts';
+import type { ProposalKeys } from '../core/proposal/seal.ts';
+import { scrub } from '../core/secrets/scrub.ts';
 import type { JsonValue } from '../core/tool/strict-json.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
-import { scrub } from './scrub.ts';
 
 export interface PreviewerParts {
   readonly tasks: PreviewTasks;
@@ -23,7 +23,7 @@ export interface PreviewerParts {
   readonly registry: ToolRegistry;
   readonly policy: Pick<PolicyHolder, 'current'>;
   /** More than one while keys are rotated; previews are sealed with the first. */
-  readonly proposalKeys: readonly [ProposalKey, ...ProposalKey[]];
+  readonly proposalKeys: ProposalKeys;
   readonly credentials: CredentialProvider;
   readonly logger: Logger;
   readonly intervalMs?: number;

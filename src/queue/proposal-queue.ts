@@ -1,6 +1,5 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import type { Outcome } from '../core/execution/outcome.ts';
 import type { ProposalStatus } from '../core/proposal/proposal.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 
@@ -23,10 +22,9 @@ export function queuePrefix(shard: number): string {
 export const JobData = z.strictObject({ id: ProposalId });
 export type JobData = z.infer<typeof JobData>;
 
-/** What a finished job shows to QueueEvents and Bull Board. Nothing reads it to decide. */
+/** What a finished job shows to QueueEvents and Bull Board: what the tool answered is for the agent alone. */
 export interface JobResult {
   readonly status: ProposalStatus | 'not_found';
-  readonly outcome?: Outcome;
 }
 
 /** Finished jobs are kept for people to look at, and only so many: the proposal itself is in the store. */

@@ -5,9 +5,9 @@ import type { Outcome } from '../core/execution/outcome.ts';
 import { ToolRejected } from '../core/execution/tool-rejected.ts';
 import type { CallContext } from '../core/identity/call-context.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
+import { scrub, scrubJson } from '../core/secrets/scrub.ts';
 import type { JsonValue } from '../core/tool/strict-json.ts';
 import { resultFrom, type ToolDefinition } from '../core/tool/tool.ts';
-import { scrub, scrubJson } from './scrub.ts';
 
 export interface RunningCallParts {
   readonly admission: Admission;

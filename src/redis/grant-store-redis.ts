@@ -1,12 +1,21 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { GrantId, grantDigest, SignedGrant, shardOfGrant } from '../core/grant/grant.ts';
-import type { GrantEnd, GrantStore, Made, Revoked, StoredGrant } from '../core/grant/grant-store.ts';
+import {
+  type GrantEnd,
+  GrantMalformed,
+  type GrantStore,
+  type Made,
+  type Revoked,
+  type StoredGrant,
+} from '../core/grant/grant-store.ts';
 import type { CallContext } from '../core/identity/call-context.ts';
 import type { PersonId, TenantId } from '../core/identity/ids.ts';
 import type { CardRef } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfTenant } from '../core/proposal/proposal-id.ts';
 import type { GrantUse } from '../core/proposal/proposal-store.ts';
+import { type ProposalKeys, recordBoxKeys } from '../core/proposal/seal.ts';
+import { Boxes } from './boxes.ts';
 import { answerOf } from './connection.ts';
 import { grantIndexKey, grantKey, grantUsesKey, proposalKey, tenantGrantsKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
@@ -31,11 +40,13 @@ export class GrantStoreRedis implements GrantStore {
   readonly #redis: Redis;
   readonly #shards: number;
   readonly #scripts: Scripts;
+  readonly #boxes: Boxes;
 
-  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+  constructor({ redis, shards, keys }: { redis: Redis; shards: number; keys: ProposalKeys }) {
     this.#redis = redis;
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
+    this.#boxes = new Boxes(recordBoxKeys(keys));
   }
 
   async make(signed: SignedGrant): Promise<Made> {
@@ -61,7 +72,11 @@ export class GrantStoreRedis implements GrantStore {
           mostOpen: MOST_OPEN,
           seen: 0,
         },
-        texts: [JSON.stringify(signed), JSON.stringify(madeDetail(signed))],
+        // What is fixed in it are arguments of a call.
+        texts: [
+          this.#boxes.seal(JSON.stringify(signed), statement.grant, 'grant'),
+          JSON.stringify(madeDetail(signed)),
+        ],
       }),
     );
     if (word !== 'new' && word !== 'again') return { made: word };
@@ -76,7 +91,10 @@ export class GrantStoreRedis implements GrantStore {
       answerOf(this.#redis, () => this.#redis.hgetall(grantKey(shard, id))),
       answerOf(this.#redis, () => this.#redis.zrange(grantUsesKey(shard, id), '0', '-1', 'WITHSCORES')),
     ]);
-    return storedGrant(id, hash, uses);
+    if (Object.keys(hash).length === 0) return undefined;
+    const grant = storedGrant(id, hash, { signed: this.#opened(id, hash.grant), uses });
+    if (grant === undefined) throw new GrantMalformed(id);
+    return grant;
   }
 
   async openFor(context: CallContext, tool: string, now: number): Promise<SignedGrant[]> {
@@ -151,6 +169,11 @@ export class GrantStoreRedis implements GrantStore {
     });
   }
 
+  #opened(id: GrantId, box: string | undefined): unknown {
+    const opened = this.#boxes.open(box ?? '', id, 'grant');
+    return opened.ok ? jsonIn(opened.text) : undefined;
+  }
+
   async #end(
     id: GrantId,
     end: { state: 'revoked'; by: string } | { state: 'voided'; why: string },
@@ -160,8 +183,18 @@ export class GrantStoreRedis implements GrantStore {
   }
 
   async #readAll(ids: readonly string[]): Promise<StoredGrant[]> {
-    const grants = await Promise.all(knownIds(ids).map((id) => this.read(id)));
+    const grants = await Promise.all(knownIds(ids).map((id) => this.#readOrNone(id)));
     return grants.filter((grant) => grant !== undefined);
+  }
+
+  /** One that is none of ours covers nothing; the others stand. */
+  async #readOrNone(id: GrantId): Promise<StoredGrant | undefined> {
+    try {
+      return await this.read(id);
+    } catch (error) {
+      if (error instanceof GrantMalformed) return undefined;
+      throw error;
+    }
   }
 
   async #now(): Promise<number> {
@@ -181,13 +214,13 @@ function knownIds(ids: readonly string[]): GrantId[] {
 
 const Card = z.strictObject({ team: z.string(), channel: z.string(), ts: z.string() });
 
-/** Undefined also for what no script of ours wrote: it allows nothing. */
+/** Undefined: nobody of ours wrote it. */
 function storedGrant(
   id: GrantId,
   hash: Record<string, string>,
-  uses: readonly string[],
+  { signed: opened, uses }: { signed: unknown; uses: readonly string[] },
 ): StoredGrant | undefined {
-  const signed = SignedGrant.safeParse(jsonIn(hash.grant));
+  const signed = SignedGrant.safeParse(opened);
   if (!signed.success || signed.data.statement.grant !== id) return undefined;
   const card = Card.safeParse(jsonIn(hash.card));
   return {

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
+import type { BoxKeys } from '../core/secrets/sealed-box.ts';
 import { Installation, WorkspaceId } from '../core/workspace/installation.ts';
 import type {
   InstallationStore,
@@ -7,12 +7,10 @@ import type {
   StoredInstallation,
   UnreadableInstallation,
 } from '../core/workspace/installation-store.ts';
-import { openBox, sealBox, type TokenKeys } from '../core/workspace/token-box.ts';
+import { Boxes } from './boxes.ts';
 import { Channels } from './channels.ts';
 import { answerOf } from './connection.ts';
 import { INSTALLATIONS_CHANNEL, INSTALLATIONS_KEY } from './keys.ts';
-
-const NONCE_BYTES = 12;
 
 /** KEYS: the hash. ARGV: workspace, what must stand there ('' for anything), what comes there, the channel. */
 const REPLACE = `#!lua
@@ -28,14 +26,14 @@ return 1`;
 export class InstallationStoreRedis implements InstallationStore {
   readonly #redis: Redis;
   readonly #channels: Channels;
-  readonly #keys: TokenKeys;
+  readonly #boxes: Boxes;
   readonly #app: string;
 
   /** `app` is what the boxes are bound to beside the workspace: the app's client id. */
-  constructor(parts: { redis: Redis; subscriber: Redis; keys: TokenKeys; app: string }) {
+  constructor(parts: { redis: Redis; subscriber: Redis; keys: BoxKeys; app: string }) {
     this.#redis = parts.redis;
     this.#channels = Channels.of(parts.subscriber);
-    this.#keys = parts.keys;
+    this.#boxes = new Boxes(parts.keys);
     this.#app = parts.app;
   }
 
@@ -70,8 +68,7 @@ export class InstallationStoreRedis implements InstallationStore {
 
   async #write(installation: Installation, expected: string): Promise<StoredInstallation | undefined> {
     const { team } = installation;
-    const nonce = randomBytes(NONCE_BYTES);
-    const text = sealBox(this.#keys, JSON.stringify(installation), [this.#app, team], nonce);
+    const text = this.#boxes.seal(JSON.stringify(installation), this.#app, team);
     const done = await answerOf(this.#redis, () =>
       this.#redis.eval(REPLACE, 1, INSTALLATIONS_KEY, team, expected, text, INSTALLATIONS_CHANNEL),
     );
@@ -81,7 +78,7 @@ export class InstallationStoreRedis implements InstallationStore {
   #opened(team: string, text: string): StoredInstallation | UnreadableInstallation {
     const named = WorkspaceId.safeParse(team);
     if (!named.success) return { team: team.slice(0, 30), why: 'form' };
-    const opened = openBox(this.#keys, text, [this.#app, team]);
+    const opened = this.#boxes.open(text, this.#app, team);
     if (!opened.ok) return { team, why: opened.why };
     const parsed = Installation.safeParse(jsonOf(opened.text));
     if (!parsed.success || parsed.data.team !== team) return { team, why: 'form' };

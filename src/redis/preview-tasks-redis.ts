@@ -7,7 +7,9 @@ import {
   type SealedPreview,
 } from '../core/proposal/preview.ts';
 import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
+import { type ProposalKeys, recordBoxKeys } from '../core/proposal/seal.ts';
 import type { Digest } from '../core/tool/digest.ts';
+import { Boxes } from './boxes.ts';
 import { proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
@@ -22,12 +24,14 @@ const Claimed = z.array(z.string()).transform((flat) =>
 export class PreviewTasksRedis implements PreviewTasks {
   readonly #scripts: Scripts;
   readonly #shards: number;
+  readonly #boxes: Boxes;
   /** Where the next claim begins, so that a shard with a flood does not starve the others. */
   #next = 0;
 
-  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+  constructor({ redis, shards, keys }: { redis: Redis; shards: number; keys: ProposalKeys }) {
     this.#scripts = new Scripts(redis);
     this.#shards = shards;
+    this.#boxes = new Boxes(recordBoxKeys(keys));
   }
 
   async claim(limit: number, leaseMs: number): Promise<PreviewTask[]> {
@@ -44,8 +48,8 @@ export class PreviewTasksRedis implements PreviewTasks {
 
   async keep(id: ProposalId, digest: Digest, preview: SealedPreview, failed: boolean): Promise<boolean> {
     const detail = { termsDigest: digest, previewDigest: previewDigest(preview), failed };
-    const texts = [JSON.stringify({ text: preview.text, seal: preview.seal }), JSON.stringify(detail)];
-    return (await this.#run(id, { digest }, texts)) === 'settled';
+    const kept = this.#boxes.seal(JSON.stringify({ text: preview.text, seal: preview.seal }), id, 'preview');
+    return (await this.#run(id, { digest }, [kept, JSON.stringify(detail)])) === 'settled';
   }
 
   async drop(id: ProposalId): Promise<void> {

@@ -14,6 +14,7 @@ import { CourseEvent } from '../core/proposal/proposal-course.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { parseTerms, termsDigestOf } from '../core/proposal/seal.ts';
+import type { OpenedBox } from '../core/secrets/sealed-box.ts';
 
 /** A hash that is no record of ours. Whoever acts on proposals treats it as not genuine: refuse it, raise an alarm. */
 export class RecordMalformed extends Error {
@@ -26,6 +27,10 @@ export class RecordMalformed extends Error {
     this.proposal = proposal;
   }
 }
+
+/** What a call asks for, what its tool said that it would do, and what came of it: nobody reads these in Redis. */
+const BOXED = ['terms', 'preview', 'outcome'] as const;
+export type BoxedField = (typeof BOXED)[number];
 
 /** JSON in a field, then its own schema. */
 const jsonOf = <T extends z.ZodType>(schema: T) =>
@@ -85,7 +90,7 @@ const Preview = z
 
 const Common = z.object({
   id: ProposalId,
-  terms: z.string().min(1),
+  terms: z.string(),
   seal: z.string().regex(/^[0-9a-f]{64}$/),
   revision: Count,
   voters: jsonOf(z.array(z.string())).optional(),
@@ -120,16 +125,33 @@ const State = z.discriminatedUnion('status', [
   z.object({ status: z.literal('halted'), haltedAt: Count, cause: jsonOf(Cause) }),
 ]);
 
-/** @throws RecordMalformed */
-export function recordOfHash(id: ProposalId, flat: readonly string[]): ProposalRecord | undefined {
+/**
+ * What a box that does not open held is nobody's word, and reads as empty: no seal fits such terms, no preview is shown,
+ * and there is no such outcome.
+ * @throws RecordMalformed
+ */
+export function recordOfHash(
+  id: ProposalId,
+  flat: readonly string[],
+  open: (field: BoxedField, box: string) => OpenedBox,
+): ProposalRecord | undefined {
   if (flat.length === 0) return undefined;
   const hash: Record<string, string> = Object.create(null);
   for (let i = 0; i + 1 < flat.length; i += 2) hash[flat[i] as string] = flat[i + 1] as string;
+  for (const field of BOXED) {
+    const box = hash[field];
+    if (box === undefined) continue;
+    const opened = open(field, box);
+    hash[field] = opened.ok ? opened.text : '';
+  }
   try {
     const common = Common.parse({ ...hash });
     if (common.id !== id) throw new Error(`it says that it is ${common.id}`);
     const approvals = (common.voters ?? []).map((person) => voteOf(hash, person));
     const state: ProposalState = { approvals, ...State.parse({ ...hash }) };
+    if ('outcome' in state && state.outcome.outcome !== state.status) {
+      throw new Error(`it says ${state.status}, and what came of it is ${state.outcome.outcome}`);
+    }
     // Nothing is compared any more with what is settled.
     if (!TERMINAL_STATUSES.has(state.status)) comparedFieldsAreOfTheTerms(hash, common.terms);
     return {

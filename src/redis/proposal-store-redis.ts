@@ -21,12 +21,13 @@ import type {
   Settled,
 } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
-import type { SealedTerms } from '../core/proposal/seal.ts';
+import { type ProposalKeys, recordBoxKeys, type SealedTerms } from '../core/proposal/seal.ts';
+import { Boxes } from './boxes.ts';
 import { answerOf } from './connection.ts';
 import { EpochMemory } from './epoch-memory.ts';
 import { grantUseOf } from './grant-store-redis.ts';
 import { budgetKey, idempotencyKey, proposalKey, shardKey, tenantIndexKey } from './keys.ts';
-import { recordOfHash } from './proposal-record-redis.ts';
+import { type BoxedField, recordOfHash } from './proposal-record-redis.ts';
 import { type Ask, Scripts } from './scripts.ts';
 import { offEntryOf } from './switch-entry.ts';
 
@@ -49,14 +50,17 @@ export class ProposalStoreRedis implements ProposalStore {
   readonly #redis: Redis;
   readonly #shards: number;
   readonly #scripts: Scripts;
+  readonly #boxes: Boxes;
   readonly #epochs = new EpochMemory();
   readonly #auditBacklogMax: number;
 
-  constructor(options: { redis: Redis; shards: number; auditBacklogMax?: number }) {
-    const { redis, shards, auditBacklogMax = AUDIT_BACKLOG_MAX } = options;
+  /** @param options.keys of those who may know what proposals hold: Redis never sees it in the clear. */
+  constructor(options: { redis: Redis; shards: number; keys: ProposalKeys; auditBacklogMax?: number }) {
+    const { redis, shards, keys, auditBacklogMax = AUDIT_BACKLOG_MAX } = options;
     this.#redis = redis;
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
+    this.#boxes = new Boxes(recordBoxKeys(keys));
     this.#auditBacklogMax = auditBacklogMax;
   }
 
@@ -79,15 +83,15 @@ export class ProposalStoreRedis implements ProposalStore {
         auditBacklogMax: this.#auditBacklogMax,
         seen: this.#epochs.seen(shard),
       },
-      texts: [sealed.text, sealed.seal, JSON.stringify(createdDetail(sealed))],
+      texts: [this.#box(terms.id, 'terms', sealed.text), sealed.seal, JSON.stringify(createdDetail(sealed))],
     });
     switch (reply.word) {
       case 'stale_terms':
         return { created: 'stale_terms' };
       case 'new':
-        return { created: 'new', record: recordIn(reply, terms.id) };
+        return { created: 'new', record: this.#recordIn(reply, terms.id) };
       case 'joined':
-        return { created: 'joined', record: recordIn(reply, ProposalId.parse(idIn(reply))) };
+        return { created: 'joined', record: this.#recordIn(reply, ProposalId.parse(idIn(reply))) };
       case 'conflict':
         return { created: 'conflict', id: ProposalId.parse(reply.extra) };
       case 'writes_off':
@@ -108,7 +112,7 @@ export class ProposalStoreRedis implements ProposalStore {
       case 'cooling_down':
         return {
           created: 'cooling_down',
-          record: recordIn(reply, ProposalId.parse(idIn(reply))),
+          record: this.#recordIn(reply, ProposalId.parse(idIn(reply))),
           retryAfterMs: Math.ceil(Number(reply.extra)),
         };
       default:
@@ -130,7 +134,7 @@ export class ProposalStoreRedis implements ProposalStore {
         seen: this.#epochs.seen(shard),
       },
       texts: [
-        to.text,
+        this.#box(id, 'terms', to.text),
         to.seal,
         JSON.stringify(createdDetail(to)),
         JSON.stringify({
@@ -143,7 +147,7 @@ export class ProposalStoreRedis implements ProposalStore {
     });
     switch (reply.word) {
       case 'edited':
-        return { ok: true, record: recordIn(reply, id) };
+        return { ok: true, record: this.#recordIn(reply, id) };
       case 'not_found':
       case 'already_settled':
       case 'too_late':
@@ -158,7 +162,7 @@ export class ProposalStoreRedis implements ProposalStore {
 
   async read(id: ProposalId): Promise<ProposalRecord | undefined> {
     const hash = await answerOf(this.#redis, () => this.#redis.call('HGETALL', proposalKey(id)));
-    return recordOfHash(id, z.array(z.string()).parse(hash));
+    return this.#recordOf(id, z.array(z.string()).parse(hash));
   }
 
   async decide(signed: SignedDecision, rechecked?: readonly PersonId[]): Promise<Decided> {
@@ -183,11 +187,11 @@ export class ProposalStoreRedis implements ProposalStore {
         return {
           ok: true,
           settled: reply.word === 'settled',
-          record: recordIn(reply, id),
+          record: this.#recordIn(reply, id),
           replayed: false,
         };
       case 'replayed':
-        return { ok: true, settled: reply.extra === '1', record: recordIn(reply, id), replayed: true };
+        return { ok: true, settled: reply.extra === '1', record: this.#recordIn(reply, id), replayed: true };
       case 'not_found':
       case 'already_voted':
       case 'already_settled':
@@ -195,7 +199,7 @@ export class ProposalStoreRedis implements ProposalStore {
       case 'writes_off':
       case 'terms_changed':
       case 'recheck':
-        return { ok: false, refusal: reply.word, record: recordOfHash(id, reply.hash) };
+        return { ok: false, refusal: reply.word, record: this.#recordOf(id, reply.hash) };
       case 'excluded':
         throw new ExcludedVote(
           `${statement.person} may not decide ${id}: its terms exclude them, and the approval service let the vote through`,
@@ -261,9 +265,9 @@ export class ProposalStoreRedis implements ProposalStore {
       },
     });
     const refusal = ADMISSION_REFUSALS[reply.word];
-    if (refusal !== undefined) return { ok: false, refusal, record: recordOfHash(id, reply.hash) };
+    if (refusal !== undefined) return { ok: false, refusal, record: this.#recordOf(id, reply.hash) };
     if (reply.word !== 'admitted') throw unexpected('admit', reply.word);
-    const record = recordIn(reply, id);
+    const record = this.#recordIn(reply, id);
     if (record.state.status !== 'executing') throw unexpected('admit', record.state.status);
     const { admittedAt } = record.state;
     return {
@@ -288,13 +292,13 @@ export class ProposalStoreRedis implements ProposalStore {
   finish(admission: Admission, outcome: Outcome): Promise<Settled> {
     const ask = { admission: admission.id, outcome: outcome.outcome };
     const detail = { admission: admission.id, executor: admission.executor, ...outcomeDetail(outcome) };
-    const texts = [JSON.stringify(outcome), JSON.stringify(detail)];
+    const texts = [this.#box(admission.proposal, 'outcome', JSON.stringify(outcome)), JSON.stringify(detail)];
     return this.#settle('finish', admission.proposal, ask, texts);
   }
 
   declareUnknown(id: ProposalId, why: string): Promise<Settled> {
     const outcome: Outcome = { outcome: 'unknown', why };
-    const texts = [JSON.stringify(outcome), JSON.stringify(outcomeDetail(outcome))];
+    const texts = [this.#box(id, 'outcome', JSON.stringify(outcome)), JSON.stringify(outcomeDetail(outcome))];
     return this.#settle('declareUnknown', id, {}, texts);
   }
 
@@ -394,6 +398,20 @@ export class ProposalStoreRedis implements ProposalStore {
     return { word, hash, extra };
   }
 
+  #recordIn(reply: TransitionReply, id: ProposalId): ProposalRecord {
+    const record = this.#recordOf(id, reply.hash);
+    if (record === undefined) throw unexpected('a transition', 'no record');
+    return record;
+  }
+
+  #recordOf(id: ProposalId, hash: readonly string[]): ProposalRecord | undefined {
+    return recordOfHash(id, hash, (field, box) => this.#boxes.open(box, id, field));
+  }
+
+  #box(id: ProposalId, field: BoxedField, text: string): string {
+    return this.#boxes.seal(text, id, field);
+  }
+
   #everyShard<T>(ask: (shard: number) => Promise<T>): Promise<T[]> {
     return Promise.all(Array.from({ length: this.#shards }, (_, shard) => ask(shard)));
   }
@@ -439,12 +457,6 @@ const ADMISSION_REFUSALS: Readonly<Record<string, AdmissionRefusal>> = {
   grant_expired: 'grant_expired',
   grant_missing: 'grant_missing',
 };
-
-function recordIn(reply: TransitionReply, id: ProposalId): ProposalRecord {
-  const record = recordOfHash(id, reply.hash);
-  if (record === undefined) throw unexpected('a transition', 'no record');
-  return record;
-}
 
 function idIn(reply: TransitionReply): string | undefined {
   const at = reply.hash.findIndex((field, i) => i % 2 === 0 && field === 'id');

@@ -4,7 +4,7 @@ import { App, type CodedError, ErrorCode, type Receiver } from '@slack/bolt';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { Attester } from '../core/approval/attester.ts';
-import { type ApprovalPrivateKey, publicKeyFor } from '../core/approval/decision.ts';
+import type { ApprovalKeys } from '../core/approval/decision.ts';
 import { DecisionDesk, type DecisionDeskParts, type Sights } from '../core/approval/decision-desk.ts';
 import { EditDesk } from '../core/approval/edit-desk.ts';
 import type { RecentDecisions } from '../core/approval/recent-decisions.ts';
@@ -18,7 +18,7 @@ import type { Folding } from '../core/proposal/folding.ts';
 import { openPreview } from '../core/proposal/preview.ts';
 import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
-import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
+import { type ProposalKeys, type SealedTerms, unseal } from '../core/proposal/seal.ts';
 import type { ArmingRequests } from '../core/switch/arming.ts';
 import type { HeardCommands } from '../core/switch/heard-commands.ts';
 import type { SwitchNotices } from '../core/switch/switch-notice.ts';
@@ -102,7 +102,7 @@ export interface SlackSurfaceParts {
   readonly dispatch: Dispatch;
   readonly policy: PolicyHolder;
   readonly registry: ShownTools;
-  readonly keys: { readonly proposal: ProposalKey; readonly approval: ApprovalPrivateKey };
+  readonly keys: { readonly proposal: ProposalKeys; readonly approval: ApprovalKeys };
   /** Shared by all replicas: which of Slack's requests were taken, which states of installations were used. */
   readonly once: OnceMemory;
   /** Answered to `GET /health` and `GET /ready`, while the surface runs; undefined: there is no such address. */
@@ -179,8 +179,8 @@ async function openSurface(
     ...parts,
     isIrreversible,
     foldAbove: (tenant) => tenantOf(policy.current, tenant)?.limits.fold_above ?? FOLD_ABOVE,
-    proposalKey: parts.keys.proposal,
-    approvalKey: publicKeyFor(parts.keys.approval),
+    proposalKeys: parts.keys.proposal,
+    approvalKeys: parts.keys.approval.genuine,
     placeOf,
     workspaceOf,
     redactOf: (tool) => redactOf(parts.registry, tool),
@@ -221,7 +221,7 @@ async function openSurface(
       deskWith,
       sealedOf,
       viewOf,
-      approvalKey: publicKeyFor(parts.keys.approval),
+      approvalKeys: parts.keys.approval.genuine,
       workspaceOf,
       clock,
     }),
@@ -258,7 +258,7 @@ async function openSurface(
   const batches = new BatchActions({
     ...parts,
     desk,
-    approvalKey: parts.keys.approval,
+    approvalKeys: parts.keys.approval,
     placeOf,
     workspaceOf,
     open,
@@ -284,7 +284,7 @@ async function openSurface(
       writeSwitch: parts.switch,
       policy,
       toolOf: (name) => definitionOf(parts.registry, name),
-      proposalKey: parts.keys.proposal,
+      proposalKeys: parts.keys.proposal,
       random: randomBytes,
       onDispatchFailed: (id, error) => {
         logger.warn(

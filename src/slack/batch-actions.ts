@@ -1,7 +1,7 @@
 import type { App, types } from '@slack/bolt';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { type ApprovalPrivateKey, publicKeyFor } from '../core/approval/decision.ts';
+import type { ApprovalKeys } from '../core/approval/decision.ts';
 import {
   type Click,
   type DecisionDesk,
@@ -43,7 +43,7 @@ export interface BatchActionsParts {
   readonly store: ProposalStore;
   readonly folding: Folding;
   readonly audit: AuditLog;
-  readonly approvalKey: ApprovalPrivateKey;
+  readonly approvalKeys: ApprovalKeys;
   readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   /** Undefined: the record is not sealed by us, or its tenant has no place any more. */
@@ -420,7 +420,7 @@ export class BatchActions {
     body: ViewClick | ViewSubmission,
     purposes: readonly ShownList['for'][],
   ): { shown: ShownList; reader: Reader } | undefined {
-    const shown = openList(publicKeyFor(this.#parts.approvalKey), body.view.private_metadata);
+    const shown = openList(this.#parts.approvalKeys.genuine, body.view.private_metadata);
     const reader = shown && this.#reader(body, shown.tenant);
     if (shown === undefined || reader === undefined) return undefined;
     return shown.person === reader.person && purposes.includes(shown.for) ? { shown, reader } : undefined;
@@ -433,7 +433,7 @@ export class BatchActions {
     calls: readonly OnList[],
     page: number | undefined,
   ): string {
-    return sealList(this.#parts.approvalKey, {
+    return sealList(this.#parts.approvalKeys.signing, {
       v: 1,
       for: purpose,
       tenant,

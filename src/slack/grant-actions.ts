@@ -38,7 +38,7 @@ export interface GrantActionsParts {
   readonly store: Pick<ProposalStore, 'read'>;
   readonly directory: ApproverDirectory;
   readonly audit: AuditLog;
-  readonly approvalKey: ApprovalPublicKey;
+  readonly approvalKeys: readonly ApprovalPublicKey[];
   /** Who may revoke besides the approvers of the rule. */
   readonly operators: () => readonly string[];
   readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
@@ -212,7 +212,8 @@ export class GrantActions {
   async #revoked(body: CardClick, heard: Heard): Promise<void> {
     const id = GrantId.safeParse(body.actions[0].value ?? '');
     const grant = id.success ? await this.#parts.grants.read(id.data) : undefined;
-    if (grant === undefined || !grantIsGenuine(this.#parts.approvalKey, grant.signed)) {
+    const { approvalKeys } = this.#parts;
+    if (grant === undefined || !approvalKeys.some((key) => grantIsGenuine(key, grant.signed))) {
       return this.#tell(heard, REVOKE_NOTICES.not_found);
     }
     const { statement } = grant.signed;

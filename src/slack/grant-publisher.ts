@@ -3,13 +3,13 @@ import { z } from 'zod';
 import type { ApproverDirectory } from '../core/approval/approver-directory.ts';
 import type { ApprovalPublicKey } from '../core/approval/decision.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
-import { type GrantId, grantIsGenuine } from '../core/grant/grant.ts';
-import type { GrantStore, StoredGrant } from '../core/grant/grant-store.ts';
+import { type GrantId, grantIsGenuine, proposalOfGrant } from '../core/grant/grant.ts';
+import { GrantMalformed, type GrantStore, type StoredGrant } from '../core/grant/grant-store.ts';
 import type { TenantId } from '../core/identity/ids.ts';
 import type { CardRef } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
-import { type ProposalKey, unseal } from '../core/proposal/seal.ts';
+import { type ProposalKeys, unseal } from '../core/proposal/seal.ts';
 import { parseStrictJson } from '../core/tool/strict-json.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
 import { readArguments } from './arguments-text.ts';
@@ -26,8 +26,8 @@ export interface GrantPublisherParts {
   readonly outbox: Pick<CardOutbox, 'onMarked' | 'turn' | 'pause'>;
   readonly audit: AuditLog;
   readonly directory: ApproverDirectory;
-  readonly proposalKey: ProposalKey;
-  readonly approvalKey: ApprovalPublicKey;
+  readonly proposalKeys: ProposalKeys;
+  readonly approvalKeys: readonly ApprovalPublicKey[];
   readonly tenants: () => readonly TenantId[];
   readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
@@ -123,12 +123,13 @@ export class GrantPublisher {
   }
 
   async #draw(id: GrantId, tenant: TenantId): Promise<void> {
-    const { grants, approvalKey, placeOf, workspaceOf } = this.#parts;
-    const grant = await grants.read(id);
+    const { grants, approvalKeys, placeOf, workspaceOf } = this.#parts;
+    const grant = await this.#read(id);
     if (grant === undefined) return grants.postponeCard(id, tenant, null);
+    if (grant === 'not_ours') return this.#forged(id, tenant);
     const { statement } = grant.signed;
-    if (!grantIsGenuine(approvalKey, grant.signed) || statement.tenant !== tenant) {
-      return this.#forged(id, tenant, grant);
+    if (!approvalKeys.some((key) => grantIsGenuine(key, grant.signed)) || statement.tenant !== tenant) {
+      return this.#forged(id, tenant);
     }
     const place = placeOf(tenant);
     const workspace = place && workspaceOf(place.team);
@@ -210,7 +211,7 @@ export class GrantPublisher {
 
   async #argumentsOf(id: ProposalId): Promise<string | undefined> {
     const record = await this.#parts.store.read(id);
-    const opened = record && unseal(this.#parts.proposalKey, record.termsText, record.seal);
+    const opened = record && unseal(this.#parts.proposalKeys, record.termsText, record.seal);
     if (!opened?.ok) return undefined;
     const { terms } = opened.sealed;
     const redact = this.#parts.toolOf(terms.tool)?.redact;
@@ -219,13 +220,22 @@ export class GrantPublisher {
     return readArguments(args.value, terms.arguments, redact).within({ bytes: 900, lines: 10 }).text;
   }
 
-  async #forged(id: GrantId, tenant: TenantId, grant: StoredGrant): Promise<void> {
+  async #read(id: GrantId): Promise<StoredGrant | 'not_ours' | undefined> {
+    try {
+      return await this.#parts.grants.read(id);
+    } catch (error) {
+      if (error instanceof GrantMalformed) return 'not_ours';
+      throw error;
+    }
+  }
+
+  async #forged(id: GrantId, tenant: TenantId): Promise<void> {
     const { grants, audit, logger } = this.#parts;
     logger.error({ grant: id }, 'a grant in the store is not signed by us; it is ended and not shown');
     await audit.append({
       kind: 'alarm.raised',
       tenant,
-      proposal: grant.signed.statement.proposal,
+      proposal: proposalOfGrant(id),
       detail: { alarm: 'grant_forged', grant: id, at: 'card' },
     });
     await grants.voidGrant(id, 'forged');

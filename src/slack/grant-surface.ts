@@ -1,7 +1,7 @@
 import type { App } from '@slack/bolt';
 import type { Logger } from 'pino';
 import type { ApproverDirectory } from '../core/approval/approver-directory.ts';
-import { type ApprovalPrivateKey, publicKeyFor } from '../core/approval/decision.ts';
+import type { ApprovalKeys } from '../core/approval/decision.ts';
 import type { DecisionDesk } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import { grantIsGenuine } from '../core/grant/grant.ts';
@@ -10,7 +10,7 @@ import type { GrantStore } from '../core/grant/grant-store.ts';
 import type { TenantId } from '../core/identity/ids.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
-import type { ProposalKey } from '../core/proposal/seal.ts';
+import type { ProposalKeys } from '../core/proposal/seal.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
 import type { WorkspaceClients } from './clients.ts';
 import { GrantActions } from './grant-actions.ts';
@@ -29,7 +29,7 @@ export interface GrantSurfaceParts {
   readonly audit: AuditLog;
   readonly directory: ApproverDirectory;
   readonly policy: PolicyHolder;
-  readonly keys: { readonly proposal: ProposalKey; readonly approval: ApprovalPrivateKey };
+  readonly keys: { readonly proposal: ProposalKeys; readonly approval: ApprovalKeys };
   readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly toolOf: (name: string) => ToolDefinition | undefined;
@@ -46,29 +46,33 @@ export class GrantSurface {
 
   constructor(parts: GrantSurfaceParts) {
     const { grants, policy, placeOf, toolOf, keys, store } = parts;
-    const approvalKey = publicKeyFor(keys.approval);
+    const approvalKeys = keys.approval.genuine;
     const sightOf = (draft: GrantDraft): GrantSight | undefined => {
       const place = placeOf(draft.terms.context.tenant);
       return place && drawGrantTerms(scopeOfDraft(draft), draft.tool, place.team);
     };
-    const desk = new GrantDesk({ ...parts, key: keys.approval, shownOf: (draft) => sightOf(draft)?.shown });
+    const desk = new GrantDesk({
+      ...parts,
+      key: keys.approval.signing,
+      shownOf: (draft) => sightOf(draft)?.shown,
+    });
     this.#actions = new GrantActions({
       ...parts,
       desk,
-      approvalKey,
+      approvalKeys,
       sightOf,
       operators: () => policy.current.policy.switch?.operators ?? [],
     });
     this.#publisher = new GrantPublisher({
       ...parts,
-      proposalKey: keys.proposal,
-      approvalKey,
+      proposalKeys: keys.proposal,
+      approvalKeys,
       tenants: () => [...policy.current.policy.tenants.keys()],
       toolOf,
     });
     this.subcommand = grantsSubcommand({
       openGrants: (tenant, limit) => grants.open(tenant, limit),
-      isGenuine: ({ signed }) => grantIsGenuine(approvalKey, signed),
+      isGenuine: ({ signed }) => approvalKeys.some((key) => grantIsGenuine(key, signed)),
       now: () => store.now(),
     });
   }

@@ -32,7 +32,7 @@ export interface HomeInboxParts {
   readonly deskWith: (asking: { directory: ApproverDirectory; mayDecideIn: MayDecideIn }) => DecisionDesk;
   readonly sealedOf: (record: ProposalRecord) => SealedTerms | undefined;
   readonly viewOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => CardView;
-  readonly approvalKey: ApprovalPublicKey;
+  readonly approvalKeys: readonly ApprovalPublicKey[];
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly clock: () => number;
 }
@@ -170,7 +170,8 @@ export class HomeInbox {
         statement.proposal === terms.id &&
         statement.termsDigest === termsDigest,
     );
-    if (signed === undefined || !decisionIsGenuine(this.#parts.approvalKey, signed)) return undefined;
+    const { approvalKeys } = this.#parts;
+    if (signed === undefined || !approvalKeys.some((key) => decisionIsGenuine(key, signed))) return undefined;
     const link = this.#linkTo(record.card, typist);
     return { terms, decision: signed.statement, status: state.status, link };
   }

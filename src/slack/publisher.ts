@@ -15,7 +15,7 @@ import {
 } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { CardClaim, CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
-import { type ProposalKey, type SealedTerms, unseal } from '../core/proposal/seal.ts';
+import { type ProposalKeys, type SealedTerms, unseal } from '../core/proposal/seal.ts';
 import { type AlikeCalls, type CardView, type DrawnCard, drawCard, ruleOf } from './card.ts';
 import type { Channels, SlackProblem } from './channels.ts';
 import { rateLimitedForMs, slackError, type WorkspaceClients } from './clients.ts';
@@ -33,8 +33,8 @@ export interface CardPublisherParts {
   readonly store: ProposalStore;
   readonly outbox: CardOutbox;
   readonly audit: AuditLog;
-  readonly proposalKey: ProposalKey;
-  readonly approvalKey: ApprovalPublicKey;
+  readonly proposalKeys: ProposalKeys;
+  readonly approvalKeys: readonly ApprovalPublicKey[];
   readonly placeOf: (tenant: TenantId) => Place | undefined;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly redactOf: (tool: string) => readonly string[] | undefined;
@@ -236,7 +236,7 @@ export class CardPublisher {
     const record = await readRecord(store, id);
     if (record === undefined) return outbox.abandon(claim, 'the proposal is gone');
     if (record === 'not_ours') return this.#brokenSeal(claim);
-    const unsealed = unseal(this.#parts.proposalKey, record.termsText, record.seal);
+    const unsealed = unseal(this.#parts.proposalKeys, record.termsText, record.seal);
     if (!unsealed.ok || unsealed.sealed.terms.id !== id) return this.#brokenSeal(claim);
     const { sealed } = unsealed;
     const { terms } = sealed;
@@ -272,7 +272,7 @@ export class CardPublisher {
     const { terms, termsDigest } = sealed;
     const genuine = (signed: SignedDecision) => {
       const ours =
-        decisionIsGenuine(this.#parts.approvalKey, signed) &&
+        this.#parts.approvalKeys.some((key) => decisionIsGenuine(key, signed)) &&
         signed.statement.proposal === terms.id &&
         signed.statement.termsDigest === termsDigest;
       if (!ours) this.#forged(record.id, terms.context.tenant, 'approval_forged');
@@ -294,7 +294,7 @@ export class CardPublisher {
     const { state } = record;
     if (state.status !== 'halted' || state.cause.kind !== 'edited') return record;
     const next = await readRecord(this.#parts.store, state.cause.to);
-    const edits = successorOf(terms, next === 'not_ours' ? undefined : next, this.#parts.proposalKey)?.terms
+    const edits = successorOf(terms, next === 'not_ours' ? undefined : next, this.#parts.proposalKeys)?.terms
       .edits;
     if (edits?.by === state.cause.by) return record;
     this.#forged(record.id, terms.context.tenant, 'edit_forged');
@@ -304,7 +304,7 @@ export class CardPublisher {
 
   #preview(sealed: SealedTerms, record: ProposalRecord): ShownPreview | undefined {
     if (record.preview === undefined) return undefined;
-    const preview = openPreview(this.#parts.proposalKey, sealed, record.preview);
+    const preview = openPreview(this.#parts.proposalKeys, sealed, record.preview);
     if (preview === undefined) this.#forged(record.id, sealed.terms.context.tenant, 'preview_forged');
     return preview;
   }
@@ -312,13 +312,13 @@ export class CardPublisher {
   /** What the store says waits with it is shown only where it is the same call, sealed, and waits. */
   async #alike(first: CardView, ids: readonly ProposalId[]): Promise<AlikeCalls | undefined> {
     if (ids.length < 2 || first.state.status !== 'pending') return undefined;
-    const { store, proposalKey, isIrreversible } = this.#parts;
+    const { store, proposalKeys, isIrreversible } = this.#parts;
     const same = alikeDigest(first.terms);
     const read = await Promise.all(
       ids.map(async (id) => {
         const record = await readRecord(store, id);
         if (record === undefined || record === 'not_ours' || record.state.status !== 'pending') return [];
-        const unsealed = unseal(proposalKey, record.termsText, record.seal);
+        const unsealed = unseal(proposalKeys, record.termsText, record.seal);
         if (!unsealed.ok || unsealed.sealed.terms.id !== id) return [];
         const { terms } = unsealed.sealed;
         return alikeDigest(terms) === same ? [{ id, run: terms.context.run, deadline: terms.deadline }] : [];

@@ -10,7 +10,7 @@ import { proposalKey, shardKey } from '../../src/redis/keys.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { ACME, ANA, BEN, sealedTerms, signedDecision, testContext } from '../sealed-terms.ts';
+import { ACME, ANA, BEN, sealedTerms, signedDecision, testContext, testKeys } from '../sealed-terms.ts';
 
 /** Whatever is asked for, in whatever order: the same seeds each time, so that a failure can be repeated. */
 
@@ -23,7 +23,7 @@ const INDEX_OF: Record<string, string> = { pending: 'pending', approved: 'ready'
 class Walk {
   readonly #pick: (below: number) => number;
   readonly #parts = { redis: redis.client, shards: 1 };
-  readonly #store = new ProposalStoreRedis(this.#parts);
+  readonly #store = new ProposalStoreRedis({ ...this.#parts, keys: [testKeys.proposal] });
   readonly #switch = new WriteSwitchRedis({ ...this.#parts, startDeadlineMs: 0 });
   readonly #audit = new AuditLogRedis(this.#parts);
   readonly #made: SealedTerms[] = [];

@@ -4,12 +4,14 @@ import type { SignedAttestation } from '../../src/core/approval/attestation.ts';
 import type { SignedDecision } from '../../src/core/approval/decision.ts';
 import type { LoadedPolicy } from '../../src/core/policy/policy.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
-import type { SealedTerms } from '../../src/core/proposal/seal.ts';
+import { recordBoxKeys, type SealedTerms } from '../../src/core/proposal/seal.ts';
+import { boxKeyId } from '../../src/core/secrets/sealed-box.ts';
 import { defineTool, type ToolDefinition, type ToolRun } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
 import { type Attempt, Execution, type ExecutionParts } from '../../src/queue/execution.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
+import { Boxes } from '../../src/redis/boxes.ts';
 import { proposalKey } from '../../src/redis/keys.ts';
 import { RunningParts, SHARDS } from '../queue/running-parts.ts';
 import { PROPOSAL_KEY } from '../queue/sealed-call.ts';
@@ -27,6 +29,7 @@ export class AttackedParts extends RunningParts {
   /** As many as the test opens; closed after it. */
   readonly guards: OpenGuard[] = [];
   readonly #connection: { path: string };
+  readonly #boxes = new Boxes(recordBoxKeys([PROPOSAL_KEY]));
   #tickets = 0;
 
   constructor(connection: { path: string }) {
@@ -101,13 +104,18 @@ export class AttackedParts extends RunningParts {
     return opened;
   }
 
-  /** What whoever can write Redis does to a record. */
+  /** What whoever can write Redis does to a record, and besides could seal boxes: what is in them is not believed either. A box stays as it is. */
   async tamper(id: ProposalId, fields: Record<string, string>): Promise<void> {
-    await this.redis.hset(proposalKey(id), fields);
+    const { terms } = fields;
+    const seal = terms !== undefined && boxKeyId(terms) === undefined;
+    const boxed = seal ? { terms: this.#boxes.seal(terms, id, 'terms') } : {};
+    await this.redis.hset(proposalKey(id), { ...fields, ...boxed });
   }
 
   async field(id: ProposalId, name: string): Promise<string> {
-    return (await this.redis.hget(proposalKey(id), name)) ?? '';
+    const text = (await this.redis.hget(proposalKey(id), name)) ?? '';
+    const opened = this.#boxes.open(text, id, name);
+    return opened.ok ? opened.text : text;
   }
 
   /** Writes into the record that these people approved it, and that they still may. */

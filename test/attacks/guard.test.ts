@@ -6,6 +6,7 @@ import { type CredentialProvider, Credentials } from '../../src/core/execution/c
 import { ToolRejected } from '../../src/core/execution/tool-rejected.ts';
 import type { CallContextInput } from '../../src/core/identity/call-context.ts';
 import { StoreUnavailable } from '../../src/core/proposal/proposal-store.ts';
+import { proposalKeyOf } from '../../src/core/proposal/seal.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
 import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
 import {
@@ -94,7 +95,7 @@ beforeEach(async () => {
   answered = () => null;
   own = openRedis({ connection: redis.connectionOptions });
   ends.push(() => own.close());
-  store = new ProposalStoreRedis({ redis: own.redis, shards: 1 });
+  store = new ProposalStoreRedis({ redis: own.redis, shards: 1, keys: [proposalKeyOf(key)] });
   const writeSwitch = new WriteSwitchRedis({ redis: own.redis, shards: 1, startDeadlineMs: 5 });
   await writeSwitch.on({ scope: {}, by: 'cli:test', why: 'test', expectedEpoch: 0 });
   const renewal = setInterval(() => void writeSwitch.renewPermits().catch(() => {}), 500);

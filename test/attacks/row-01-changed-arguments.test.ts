@@ -179,8 +179,8 @@ const tools: AttackCase[] = otherTools.map(([title, tool, refusal]) => [
 
 const twoRecords: AttackCase[] = (
   [
-    ['the terms and the seal of another approved call', /^(terms|seal|digest)$/, 'record_malformed'],
-    ['all that another approved call has, but for the id', /^(?!id$)/, 'other_proposal'],
+    ['the terms and the seal of another approved call', /^(terms|seal|digest)$/, 'seal_broken'],
+    ['all that another approved call has, but for the id', /^(?!id$)/, 'seal_broken'],
     ['all that another approved call has', /./, 'record_malformed'],
     ['the seal of another call alone', /^seal$/, 'seal_broken'],
     ['the terms of another call under its own seal', /^(?!id$|seal$)/, 'seal_broken'],
@@ -382,7 +382,7 @@ const hosts: AttackCase[] = [
 
 async function approvedAndRun(id: ProposalId): Promise<void> {
   const record = await parts.store.read(id);
-  const opened = unseal(PROPOSAL_KEY, record?.termsText ?? '', record?.seal ?? '');
+  const opened = unseal([PROPOSAL_KEY], record?.termsText ?? '', record?.seal ?? '');
   if (!opened.ok) throw new Error(opened.refusal);
   await parts.decide(opened.sealed);
   expect(await parts.attempt(id)).toMatchObject({ status: 'succeeded' });

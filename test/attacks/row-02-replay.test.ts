@@ -272,7 +272,7 @@ const elsewhere: AttackCase[] = [
         const other = newProposalId(shardOfProposal(terms.id), crypto.getRandomValues(new Uint8Array(24)));
         await parts.redis.copy(proposalKey(terms.id), proposalKey(other));
         if (how !== 'as it is') await parts.tamper(other, { id: other });
-        await parts.refusedWithAlarm(other, how === 'as it is' ? 'record_malformed' : 'other_proposal');
+        await parts.refusedWithAlarm(other, how === 'as it is' ? 'record_malformed' : 'seal_broken');
       },
     ],
   ),

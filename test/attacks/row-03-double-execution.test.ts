@@ -16,7 +16,7 @@ import { QUEUE_NAME, queuePrefix } from '../../src/queue/proposal-queue.ts';
 import { Sweeper } from '../../src/queue/sweeper.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { SHARDS } from '../queue/running-parts.ts';
-import { APPROVAL_PUBLIC_KEY, approvalOf, BEN } from '../queue/sealed-call.ts';
+import { APPROVAL_PUBLIC_KEY, approvalOf, BEN, PROPOSAL_KEY } from '../queue/sealed-call.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { type AttackCase, attackRow } from './attack-row.ts';
 import { attackedParts } from './attacked-parts.ts';
@@ -199,7 +199,7 @@ const lost: AttackCase[] = [
     async () => {
       const sealed = await approved();
       const { id } = sealed.terms;
-      const store = new Deaf({ redis: parts.redis, shards: SHARDS });
+      const store = new Deaf({ redis: parts.redis, shards: SHARDS, keys: [PROPOSAL_KEY] });
       store.deaf = true;
       await expect(parts.attempt(id, { store })).rejects.toBeInstanceOf(StoreUnavailable);
       store.deaf = false;

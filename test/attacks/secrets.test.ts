@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Credentials } from '../../src/core/execution/credentials.ts';
-import { scrub, scrubJson } from '../../src/queue/scrub.ts';
+import { scrub, scrubJson } from '../../src/core/secrets/scrub.ts';
 
 /** Forms in which a downstream system gives a credential back. */
 

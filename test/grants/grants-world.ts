@@ -143,7 +143,7 @@ async function open(server: RedisForTests) {
   const ends: (() => unknown)[] = [];
   const redis = new Redis({ ...server.connectionOptions, maxRetriesPerRequest: null });
   ends.push(() => redis.disconnect());
-  const parts = { redis, shards: 1 };
+  const parts = { redis, shards: 1, keys: [keys.proposal] as const };
   const store = new ProposalStoreRedis(parts);
   const grants = new GrantStoreRedis(parts);
   const writeSwitch = new WriteSwitchRedis({ ...parts, startDeadlineMs: 5 });
@@ -185,7 +185,7 @@ async function open(server: RedisForTests) {
   const guard = guardWith({});
   const sealedOf = async (handle: ProposalHandle) => {
     const record = await store.read(handle.id);
-    const opened = record && unseal(keys.proposal, record.termsText, record.seal);
+    const opened = record && unseal([keys.proposal], record.termsText, record.seal);
     if (!opened?.ok) throw new Error('the proposal cannot be opened');
     return opened.sealed;
   };

@@ -55,7 +55,7 @@ let guard: OpenGuard;
 let store: ProposalStoreRedis;
 beforeEach(async () => {
   const parts = { redis: redis.client, shards: 1 };
-  store = new ProposalStoreRedis(parts);
+  store = new ProposalStoreRedis({ ...parts, keys: [testKeys.proposal] });
   await new WriteSwitchRedis(parts).on({ scope: {}, by: 'cli:test', why: 'test', expectedEpoch: 0 });
   guard = createGuard({
     policy: POLICY,
@@ -69,7 +69,7 @@ afterEach(() => guard.close());
 
 async function opened(id: ProposalId): Promise<SealedTerms> {
   const record = await store.read(id);
-  const unsealed = unseal(testKeys.proposal, record?.termsText ?? '', record?.seal ?? '');
+  const unsealed = unseal([testKeys.proposal], record?.termsText ?? '', record?.seal ?? '');
   if (!unsealed.ok) throw new Error(unsealed.refusal);
   return unsealed.sealed;
 }

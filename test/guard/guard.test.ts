@@ -503,7 +503,7 @@ async function open(): Promise<World> {
   ends.push(() => dispatch.close());
   return {
     guard: guardOn(redis.connectionOptions),
-    store: new ProposalStoreRedis(parts),
+    store: new ProposalStoreRedis({ ...parts, keys: [keys.proposal] }),
     writeSwitch,
     audit: new AuditLogRedis(parts),
     dispatch,
@@ -531,7 +531,7 @@ async function executor(): Promise<void> {
 
 async function decide(handle: ProposalHandle, decision: 'approve' | 'deny', reason?: string): Promise<void> {
   const record = await world.store.read(handle.id);
-  const opened = record && unseal(keys.proposal, record.termsText, record.seal);
+  const opened = record && unseal([keys.proposal], record.termsText, record.seal);
   if (!opened?.ok) throw new Error('the proposal cannot be opened');
   const signed = signedDecision(opened.sealed, decision, ANA, {
     keys,

@@ -28,7 +28,7 @@ const tool = closeTicketWith(async (args) => {
 });
 const { redis, subscriber } = openRedis({ connection: { path: socket }, onError: () => {} });
 subscriber.disconnect();
-const store = new ProposalStoreRedis({ redis, shards: Number(shards) });
+const store = new ProposalStoreRedis({ redis, shards: Number(shards), keys: [PROPOSAL_KEY] });
 const dispatch = new DispatchBullMQ({ connection: redis, shards: Number(shards) });
 const logger = pino({ level: 'warn' }, process.stderr);
 const worker = new ExecutionWorker({

@@ -51,7 +51,7 @@ function closeTicket(preview: Spec['preview'], more: Partial<Spec> = {}): ToolDe
 
 function previewer(tool: ToolDefinition, changes: Partial<PreviewerParts> = {}): Previewer {
   return new Previewer({
-    tasks: new PreviewTasksRedis({ redis: parts.redis, shards: SHARDS }),
+    tasks: new PreviewTasksRedis({ redis: parts.redis, shards: SHARDS, keys: [PROPOSAL_KEY] }),
     store: parts.store,
     registry: new ToolRegistry([tool]),
     policy: parts.policy,
@@ -79,7 +79,7 @@ async function previewed(
 
 async function shownOf(sealed: SealedTerms): Promise<ShownPreview | undefined> {
   const stored = (await parts.store.read(sealed.terms.id))?.preview;
-  return stored && openPreview(PROPOSAL_KEY, sealed, stored);
+  return stored && openPreview([PROPOSAL_KEY], sealed, stored);
 }
 
 async function entries(kind: string, id: ProposalId) {
@@ -128,7 +128,7 @@ describe('a preview', () => {
       return 'said';
     });
     const sealed = await parts.propose({ tool });
-    const tasks = new PreviewTasksRedis({ redis: parts.redis, shards: SHARDS });
+    const tasks = new PreviewTasksRedis({ redis: parts.redis, shards: SHARDS, keys: [PROPOSAL_KEY] });
     for (let claims = 1; claims <= 3; claims += 1) {
       await until('the lease of the dead executor lapses', async () => {
         const [task] = await tasks.claim(4, 1);
@@ -216,15 +216,15 @@ describe('the seal of a preview', () => {
   it('[proposal:frozen] holds for one proposal and its very terms, under the proposal key alone', async () => {
     const [one, other] = [await parts.propose(), await parts.propose({ args: { ticket: 'T-2' } })];
     const preview = sealPreview(PROPOSAL_KEY, one, { kind: 'text', text: 'harmless', cut: 0 });
-    expect(openPreview(PROPOSAL_KEY, one, preview)).toEqual({ kind: 'text', text: 'harmless', cut: 0 });
-    expect(openPreview(PROPOSAL_KEY, other, preview)).toBeUndefined();
+    expect(openPreview([PROPOSAL_KEY], one, preview)).toEqual({ kind: 'text', text: 'harmless', cut: 0 });
+    expect(openPreview([PROPOSAL_KEY], other, preview)).toBeUndefined();
     const changed = { ...one, termsDigest: other.termsDigest };
-    expect(openPreview(PROPOSAL_KEY, changed, preview)).toBeUndefined();
+    expect(openPreview([PROPOSAL_KEY], changed, preview)).toBeUndefined();
     const altered = { ...preview, text: preview.text.replace('harmless', 'harmles5') };
-    expect(openPreview(PROPOSAL_KEY, one, altered)).toBeUndefined();
+    expect(openPreview([PROPOSAL_KEY], one, altered)).toBeUndefined();
     const foreign = sealPreview(proposalKeyOf(Buffer.alloc(32, 7)), one, { kind: 'failed' });
-    expect(openPreview(PROPOSAL_KEY, one, foreign)).toBeUndefined();
+    expect(openPreview([PROPOSAL_KEY], one, foreign)).toBeUndefined();
     // The seal of the terms is of another domain.
-    expect(openPreview(PROPOSAL_KEY, one, { text: one.text, seal: one.seal })).toBeUndefined();
+    expect(openPreview([PROPOSAL_KEY], one, { text: one.text, seal: one.seal })).toBeUndefined();
   });
 });

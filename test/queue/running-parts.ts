@@ -46,7 +46,7 @@ export class RunningParts {
   constructor(connection: { path: string }) {
     this.#connections = openRedis({ connection, name: 'test', onError: () => {} });
     this.redis = this.#connections.redis;
-    this.store = new ProposalStoreRedis({ redis: this.redis, shards: SHARDS });
+    this.store = new ProposalStoreRedis({ redis: this.redis, shards: SHARDS, keys: [PROPOSAL_KEY] });
     this.writeSwitch = new WriteSwitchRedis({ redis: this.redis, shards: SHARDS, startDeadlineMs: 50 });
     this.dispatch = new DispatchBullMQ({ connection: this.redis, shards: SHARDS });
     this.logger = pino({ level: 'trace' }, { write: (line: string) => void this.logged.push(line) });

@@ -8,7 +8,7 @@ import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { armed, proposed, type Stores } from '../contracts/proposal-store.contract.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { BEN, signedDecision } from '../sealed-terms.ts';
+import { BEN, signedDecision, testKeys } from '../sealed-terms.ts';
 
 const redis = redisForTests();
 const shards = 1;
@@ -18,7 +18,7 @@ async function world() {
   const client = redis.client;
   const stores: Stores = {
     shards,
-    store: new ProposalStoreRedis({ redis: client, shards }),
+    store: new ProposalStoreRedis({ redis: client, shards, keys: [testKeys.proposal] }),
     outbox: new CardOutboxRedis({ redis: client, subscriber: redis.connect(), shards }),
     writeSwitch: new WriteSwitchRedis({ redis: client, shards, startDeadlineMs: 5 }),
     audit: new AuditLogRedis({ redis: client, shards }),

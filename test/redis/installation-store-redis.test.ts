@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Installation } from '../../src/core/workspace/installation.ts';
-import { tokenKeysOf } from '../../src/core/workspace/token-box.ts';
+import { tokenKeysOf } from '../../src/core/workspace/token-keys.ts';
 import { InstallationStoreRedis } from '../../src/redis/installation-store-redis.ts';
 import { INSTALLATIONS_KEY } from '../../src/redis/keys.ts';
 import { OnceMemoryRedis } from '../../src/redis/once-memory-redis.ts';

@@ -8,7 +8,7 @@ import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { armed, proposed, type Stores } from '../contracts/proposal-store.contract.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { signedDecision } from '../sealed-terms.ts';
+import { signedDecision, testKeys } from '../sealed-terms.ts';
 
 const redis = redisForTests();
 const opened: RedisConnections[] = [];
@@ -22,7 +22,7 @@ function setUp(): { stores: Stores; news: ProposalNewsRedis; subscriber: RedisCo
   const given = { ...connections, shards: 1 };
   const stores = {
     shards: 1,
-    store: new ProposalStoreRedis(given),
+    store: new ProposalStoreRedis({ ...given, keys: [testKeys.proposal] }),
     outbox: new CardOutboxRedis(given),
     writeSwitch: new WriteSwitchRedis({ ...given, startDeadlineMs: 0 }),
     audit: new AuditLogRedis(given),

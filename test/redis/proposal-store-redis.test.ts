@@ -21,7 +21,7 @@ import {
   type Stores,
 } from '../contracts/proposal-store.contract.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { ANA, BEN, signedDecision } from '../sealed-terms.ts';
+import { ANA, BEN, signedDecision, testKeys } from '../sealed-terms.ts';
 
 const redis = redisForTests({ appendOnly: 'always' });
 
@@ -29,7 +29,7 @@ function storesOn(shards: number, client = redis.client, subscriber = redis.conn
   const connections = { redis: client, subscriber, shards };
   return {
     shards,
-    store: new ProposalStoreRedis(connections),
+    store: new ProposalStoreRedis({ ...connections, keys: [testKeys.proposal] }),
     outbox: new CardOutboxRedis(connections),
     writeSwitch: new WriteSwitchRedis({ ...connections, startDeadlineMs: 5 }),
     audit: new AuditLogRedis(connections),

@@ -5,15 +5,16 @@
 import { randomBytes } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { termsDigestOf } from '../../src/core/proposal/seal.ts';
+import { proposalKeysIn, termsDigestOf } from '../../src/core/proposal/seal.ts';
 import { openRedis } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 
-const [path = '', startsFile = '', name = '', deadlineMs = ''] = process.argv.slice(2);
+const [path = '', startsFile = '', name = '', deadlineMs = '', key = ''] = process.argv.slice(2);
 const deadline = BigInt(deadlineMs) * 1_000_000n;
 const store = new ProposalStoreRedis({
   redis: openRedis({ connection: { path }, name }).redis,
   shards: 1,
+  keys: proposalKeysIn(key),
 });
 
 process.on('disconnect', () => process.exit());

@@ -9,7 +9,7 @@ import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { OPERATOR, ROOMY } from '../contracts/proposal-store.contract.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { sealedTerms, testContext } from '../sealed-terms.ts';
+import { sealedTerms, testContext, testKeys } from '../sealed-terms.ts';
 
 const FLIPS = 200;
 const EXECUTORS = 4;
@@ -44,6 +44,7 @@ it(`[switch:off-means-no-start] nothing starts after any of ${FLIPS} answers of 
       startsFile,
       `executor-${i}`,
       String(D_MS),
+      Buffer.from(testKeys.proposal).toString('base64'),
     ];
     const executor = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     executors.push(executor);
@@ -52,7 +53,7 @@ it(`[switch:off-means-no-start] nothing starts after any of ${FLIPS} answers of 
   const frozen = executors[0] as ChildProcess;
 
   const connections = { redis: redis.client, shards: 1 };
-  const store = new ProposalStoreRedis(connections);
+  const store = new ProposalStoreRedis({ ...connections, keys: [testKeys.proposal] });
   const writeSwitch = new WriteSwitchRedis({ ...connections, startDeadlineMs: D_MS });
   const closed: { from: bigint; until: bigint }[] = [];
   let epoch = 0;

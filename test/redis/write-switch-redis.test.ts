@@ -24,7 +24,7 @@ import {
 } from '../contracts/proposal-store.contract.ts';
 import { writeSwitchContract } from '../contracts/write-switch.contract.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { testContext } from '../sealed-terms.ts';
+import { testContext, testKeys } from '../sealed-terms.ts';
 
 const TOOL = 'ticket.close';
 const port = await freePort();
@@ -49,7 +49,7 @@ function storesOn(shards: number, client = redis.client): Stores & { writeSwitch
   switches.push(writeSwitch);
   return {
     shards,
-    store: new ProposalStoreRedis(connections),
+    store: new ProposalStoreRedis({ ...connections, keys: [testKeys.proposal] }),
     outbox: new CardOutboxRedis(connections),
     writeSwitch,
     audit: new AuditLogRedis(connections),

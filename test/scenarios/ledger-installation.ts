@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { CallContextInput } from '../../src/core/identity/call-context.ts';
+import { proposalKeysIn } from '../../src/core/proposal/seal.ts';
 import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
 import { type Installation, startInstallation } from '../../src/demo/installation.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
@@ -91,7 +92,7 @@ export async function startLedgerInstallation(
   return {
     ...installation,
     guard,
-    store: new ProposalStoreRedis(stores),
+    store: new ProposalStoreRedis({ ...stores, keys: proposalKeysIn(keys.COUNTERSIGN_PROPOSAL_KEY) }),
     writeSwitch,
     audit: new AuditLogRedis(stores),
     ana,

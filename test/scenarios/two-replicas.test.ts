@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
+import { proposalKeysIn } from '../../src/core/proposal/seal.ts';
 import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
 import { type Installation, PartProcess, startInstallation } from '../../src/demo/installation.ts';
 import { openRedis } from '../../src/redis/connection.ts';
@@ -103,7 +104,12 @@ async function start(mode: 'socket' | 'http'): Promise<TwoReplicas> {
   const other = new PartProcess('start', apart, Object.fromEntries(variables));
   await other.start();
   ends.push(() => other.stop());
-  return { ...installation, other, guard, store: new ProposalStoreRedis(shared) };
+  return {
+    ...installation,
+    other,
+    guard,
+    store: new ProposalStoreRedis({ ...shared, keys: proposalKeysIn(keys.COUNTERSIGN_PROPOSAL_KEY) }),
+  };
 }
 
 describe.each(['socket', 'http'] as const)('two replicas of the approval service, in %s mode', (mode) => {

@@ -57,7 +57,7 @@ describe('the cards of a channel', () => {
   function storesOver(client: Redis, subscriber: Redis) {
     const shards = 1;
     return {
-      store: new ProposalStoreRedis({ redis: client, shards }),
+      store: new ProposalStoreRedis({ redis: client, shards, keys: [testKeys.proposal] }),
       outbox: new CardOutboxRedis({ redis: client, subscriber, shards }),
       audit: new AuditLogRedis({ redis: client, shards }),
       folding: new FoldingRedis({ redis: client, shards }),
@@ -85,8 +85,8 @@ describe('the cards of a channel', () => {
     const workspaces = await connectWorkspaces(tokens, { apiUrl: slack.apiUrl, logger });
     const made = new CardPublisher({
       ...storesOver(redis.connect(), redis.connect()),
-      proposalKey: testKeys.proposal,
-      approvalKey: testKeys.approvalPublic,
+      proposalKeys: [testKeys.proposal],
+      approvalKeys: [testKeys.approvalPublic],
       placeOf: (tenant) => (tenant === 'globex' ? GLOBEX : ACME),
       workspaceOf: (team) => workspaces.get(team),
       redactOf: () => [],

@@ -86,7 +86,7 @@ describe('an edit before the approval', () => {
     const state = (await t.store.read(sealed.terms.id))?.state;
     if (state?.status !== 'halted' || state.cause.kind !== 'edited') throw new Error('it was not edited');
     const record = await t.store.read(state.cause.to);
-    const opened = unseal(testKeys.proposal, record?.termsText ?? '', record?.seal ?? '');
+    const opened = unseal([testKeys.proposal], record?.termsText ?? '', record?.seal ?? '');
     if (!opened.ok) throw new Error(opened.refusal);
     return opened.sealed;
   }

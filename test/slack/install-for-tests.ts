@@ -1,4 +1,4 @@
-import { tokenKeysOf } from '../../src/core/workspace/token-box.ts';
+import { tokenKeysOf } from '../../src/core/workspace/token-keys.ts';
 import { InstallationStoreRedis } from '../../src/redis/installation-store-redis.ts';
 import type { LocalSlack } from '../../src/sandbox/slack/local-slack.ts';
 import type { Workspace } from '../../src/sandbox/slack/slack-world.ts';

@@ -115,7 +115,7 @@ describe('a preview in Slack', () => {
   const redis = redisForTests();
   const t = surfaceForTests('socket', redis);
   const keep = (sealed: SealedTerms, preview = text('status: open → closed'), of = sealed) =>
-    new PreviewTasksRedis({ redis: redis.client, shards: 1 }).keep(
+    new PreviewTasksRedis({ redis: redis.client, shards: 1, keys: [testKeys.proposal] }).keep(
       sealed.terms.id,
       sealed.termsDigest,
       sealPreview(testKeys.proposal, of, preview),

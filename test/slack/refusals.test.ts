@@ -196,8 +196,7 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
   it('is one on a proposal whose record was changed, and raises an alarm', async () => {
     const { sealed, message } = await t.card();
     const [key] = (await redis.client.keys('*')).filter((name) => name.endsWith(sealed.terms.id));
-    const terms = await redis.client.hget(key ?? '', 'terms');
-    await redis.client.hset(key ?? '', 'terms', String(terms).replace('T-1', 'T-9'));
+    await redis.client.hset(key ?? '', 'terms', sealed.text.replace('T-1', 'T-9'));
     await t.person('U0ANA').click(message, 'cs_approve');
     await t.told('U0ANA', REFUSAL_NOTICES.seal_broken);
     await expectRefused(sealed.terms.id, 'seal_broken');

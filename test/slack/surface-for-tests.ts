@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { z } from 'zod';
+import { approvalKeysOf } from '../../src/core/approval/decision.ts';
 import type { AuditEntry } from '../../src/core/audit/audit-entry.ts';
 import { loadPolicyOrThrow } from '../../src/core/policy/policy-load.ts';
 import { PolicyHolder } from '../../src/core/policy/policy-source.ts';
@@ -150,7 +151,8 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
   const logged: string[] = [];
   const client = redis.client;
   const shards = 1;
-  const store = new ProposalStoreRedis({ redis: client, shards });
+  const keys = [testKeys.proposal] as const;
+  const store = new ProposalStoreRedis({ redis: client, shards, keys });
   const writeSwitch = new WriteSwitchRedis({ redis: client, shards, startDeadlineMs: 5 });
   const audit = new AuditLogRedis({ redis: client, shards });
   const dispatch = new DispatchBullMQ({ connection: redis.connect(), shards });
@@ -165,7 +167,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
       apiUrl: slack.apiUrl,
     },
     store,
-    grants: new GrantStoreRedis({ redis: client, shards }),
+    grants: new GrantStoreRedis({ redis: client, shards, keys }),
     outbox: new CardOutboxRedis({ redis: client, subscriber: redis.connect(), shards }),
     folding: new FoldingRedis({ redis: client, shards }),
     switch: writeSwitch,
@@ -177,7 +179,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
     dispatch,
     policy: policyOf(change.policy, change.tools),
     registry: new ToolRegistry(change.tools ?? [ticketClose]),
-    keys: { proposal: testKeys.proposal, approval: testKeys.approvalPrivate },
+    keys: { proposal: keys, approval: approvalKeysOf(testKeys.approvalPrivate) },
     logger: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
     once: new OnceMemoryRedis({ redis: client }),
     clock: Date.now,

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Sweeper } from '../../src/queue/sweeper.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { redisForTests } from '../redis-for-tests.ts';
+import { testKeys } from '../sealed-terms.ts';
 import { seenIn } from './card-views.ts';
 import { CHANNEL, surfaceForTests } from './surface-for-tests.ts';
 
@@ -12,7 +13,7 @@ const t = surfaceForTests('socket', redis);
 /** As each replica has one: over a connection of its own, and with nothing that it remembers. */
 function sweeper(): Sweeper {
   return new Sweeper({
-    store: new ProposalStoreRedis({ redis: redis.connect(), shards: 1 }),
+    store: new ProposalStoreRedis({ redis: redis.connect(), shards: 1, keys: [testKeys.proposal] }),
     dispatch: { wake: async () => {} },
     logger: pino({ level: 'silent' }),
   });

@@ -1,14 +1,14 @@
 import { type PersonId, slackIdsOf, type TenantId } from '../identity/ids.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
 import type { ProposalStore } from '../proposal/proposal-store.ts';
-import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
+import { type ProposalKeys, type SealedTerms, unseal } from '../proposal/seal.ts';
 import type { ApproverDirectory } from './approver-directory.ts';
 import { type SignedAttestation, signAttestation } from './attestation.ts';
 import {
+  type ApprovalKeys,
   type ApprovalPrivateKey,
-  type ApprovalPublicKey,
   decisionIsGenuine,
-  publicKeyFor,
+  type SignedDecision,
 } from './decision.ts';
 import { readRecord } from './decision-desk.ts';
 import { stillStanding } from './standing.ts';
@@ -16,7 +16,7 @@ import { stillStanding } from './standing.ts';
 export interface AttesterParts {
   readonly store: Pick<ProposalStore, 'now' | 'read' | 'attest' | 'refuse' | 'claimAttestations'>;
   readonly directory: ApproverDirectory;
-  readonly keys: { readonly proposal: ProposalKey; readonly approval: ApprovalPrivateKey };
+  readonly keys: { readonly proposal: ProposalKeys; readonly approval: ApprovalKeys };
   readonly placeOf: (tenant: TenantId) => { readonly team: string } | undefined;
 }
 
@@ -28,11 +28,9 @@ const CLAIMED_AT_ONCE = 50;
 /** Says of approved proposals, again and again until they start, that those who approved still may; or stops them. */
 export class Attester {
   readonly #parts: AttesterParts;
-  readonly #publicKey: ApprovalPublicKey;
 
   constructor(parts: AttesterParts) {
     this.#parts = parts;
-    this.#publicKey = publicKeyFor(parts.keys.approval);
   }
 
   /** Renews what is due; each proposal is taken by one replica. */
@@ -48,12 +46,12 @@ export class Attester {
   }
 
   async renew(id: ProposalId): Promise<Attested> {
-    const { store, directory } = this.#parts;
+    const { store, directory, keys } = this.#parts;
     // Before anybody is asked: what is said is no younger than what it rests on.
     const at = await store.now();
     const record = await readRecord(store, id);
     if (record === undefined || record === 'not_ours' || record.state.status !== 'approved') return 'gone';
-    const unsealed = unseal(this.#parts.keys.proposal, record.termsText, record.seal);
+    const unsealed = unseal(keys.proposal, record.termsText, record.seal);
     if (!unsealed.ok || unsealed.sealed.terms.id !== id) return 'unsure';
     const { sealed } = unsealed;
     const { terms } = sealed;
@@ -61,7 +59,9 @@ export class Attester {
     if (terms.basis.kind !== 'people' || place === undefined) return 'unsure';
     const { approvals } = record.state;
     // Raised as an alarm by the executor, which sees the same.
-    if (!approvals.every((approval) => decisionIsGenuine(this.#publicKey, approval))) return 'unsure';
+    const isOurs = (approval: SignedDecision) =>
+      keys.approval.genuine.some((key) => decisionIsGenuine(key, approval));
+    if (!approvals.every(isOurs)) return 'unsure';
     const { rule } = terms.basis;
     const { still, gone, unknown } = await stillStanding(directory, approvals, {
       rule,
@@ -85,7 +85,7 @@ export class Attester {
 
   /** @param at Redis's clock, from before these people were looked at. */
   async attest(sealed: SealedTerms, approvers: readonly PersonId[], at: number): Promise<Attested> {
-    const signed = attestationOf(this.#parts.keys.approval, sealed, approvers, at);
+    const signed = attestationOf(this.#parts.keys.approval.signing, sealed, approvers, at);
     const kept = await this.#parts.store.attest(sealed.terms.id, signed);
     return kept === 'settled' ? 'attested' : 'gone';
   }

@@ -6,15 +6,10 @@ import type { ProposalRecord } from '../proposal/proposal.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
 import { type Decided, type ProposalStore, StoreUnavailable } from '../proposal/proposal-store.ts';
 import type { ProposalTerms } from '../proposal/proposal-terms.ts';
-import { type ProposalKey, type SealedTerms, unseal } from '../proposal/seal.ts';
+import { type ProposalKeys, type SealedTerms, unseal } from '../proposal/seal.ts';
 import type { Digest } from '../tool/digest.ts';
 import type { ApproverDirectory } from './approver-directory.ts';
-import {
-  type ApprovalPrivateKey,
-  type DecisionStatement,
-  type SignedDecision,
-  signDecision,
-} from './decision.ts';
+import { type ApprovalKeys, type DecisionStatement, type SignedDecision, signDecision } from './decision.ts';
 import type { DecisionRefusal } from './refusal.ts';
 import { isSecondAccountOf } from './second-accounts.ts';
 import { listDigest } from './shown-list.ts';
@@ -65,7 +60,7 @@ export interface DecisionDeskParts {
   readonly audit: AuditLog;
   readonly dispatch: Dispatch;
   readonly directory: ApproverDirectory;
-  readonly keys: { readonly proposal: ProposalKey; readonly approval: ApprovalPrivateKey };
+  readonly keys: { readonly proposal: ProposalKeys; readonly approval: ApprovalKeys };
   /** Where a tenant decides, as the policy has it now. */
   readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
   /** Whether that place may still be decided in. */
@@ -173,7 +168,7 @@ export class DecisionDesk {
       ...(reason === undefined ? {} : { reason }),
       ...(choice === undefined ? {} : { choice }),
     };
-    return this.#recorded(signDecision(this.#parts.keys.approval, statement), judged);
+    return this.#recorded(signDecision(this.#parts.keys.approval.signing, statement), judged);
   }
 
   async #recorded(signed: SignedDecision, judged: Admissible): Promise<DeskAnswer> {
@@ -368,8 +363,8 @@ export async function readRecord(
 }
 
 /** The tenant of a record is believed only under its seal. */
-function tenantOfRecord(key: ProposalKey, record: ProposalRecord): string | undefined {
-  const unsealed = unseal(key, record.termsText, record.seal);
+function tenantOfRecord(keys: ProposalKeys, record: ProposalRecord): string | undefined {
+  const unsealed = unseal(keys, record.termsText, record.seal);
   return unsealed.ok ? unsealed.sealed.terms.context.tenant : undefined;
 }
 

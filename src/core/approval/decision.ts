@@ -37,6 +37,23 @@ export type SignedDecision = z.infer<typeof SignedDecision>;
 export type ApprovalPrivateKey = KeyObject & { readonly __brand: 'ApprovalPrivateKey' };
 export type ApprovalPublicKey = KeyObject & { readonly __brand: 'ApprovalPublicKey' };
 
+/**
+ * What the approval service holds. Beside what it signs itself it takes for genuine what other keys signed: its last one,
+ * and the next one that another replica signs with already.
+ */
+export interface ApprovalKeys {
+  readonly signing: ApprovalPrivateKey;
+  /** The public half of `signing` among them. */
+  readonly genuine: readonly ApprovalPublicKey[];
+}
+
+export function approvalKeysOf(
+  signing: ApprovalPrivateKey,
+  others: readonly ApprovalPublicKey[] = [],
+): ApprovalKeys {
+  return { signing, genuine: [publicKeyFor(signing), ...others] };
+}
+
 export class ApprovalKeyInvalid extends Error {
   override readonly name = 'ApprovalKeyInvalid';
   readonly code = 'approval_key_invalid';

@@ -12,7 +12,7 @@ import {
 } from '../proposal/proposal-id.ts';
 import type { Edited, ProposalStore } from '../proposal/proposal-store.ts';
 import { MOST_EDITS, type ProposalTerms } from '../proposal/proposal-terms.ts';
-import { type ProposalKey, type SealedTerms, sealTerms } from '../proposal/seal.ts';
+import { type ProposalKeys, type SealedTerms, sealTerms } from '../proposal/seal.ts';
 import type { WriteSwitch } from '../switch/write-switch.ts';
 import { type ToolDefinition, toolDigest } from '../tool/tool.ts';
 import { type FrozenArguments, freezeArguments } from '../tool/tool-call.ts';
@@ -32,7 +32,7 @@ export interface EditDeskParts {
   readonly policy: Pick<PolicyHolder, 'current'>;
   /** Undefined: the tool is not known here, or not with its schema. */
   readonly toolOf: (name: string) => ToolDefinition | undefined;
-  readonly proposalKey: ProposalKey;
+  readonly proposalKeys: ProposalKeys;
   readonly random: (bytes: number) => Uint8Array;
   readonly onDispatchFailed: (id: ProposalId, error: unknown) => void;
 }
@@ -99,13 +99,13 @@ export class EditDesk {
     change: { frozen: FrozenArguments & { ok: true }; asked: RequireApproval },
   ): Promise<EditAnswer> {
     const { sealed, person, record } = looked;
-    const { store, writeSwitch, proposalKey, policy, random } = this.#parts;
+    const { store, writeSwitch, proposalKeys, policy, random } = this.#parts;
     const { terms } = sealed;
     for (let tries = 0; tries < TRIES; tries += 1) {
       const { writes, epoch, now } = await writeSwitch.read(terms.context, terms.tool);
       if (writes.state !== 'on') return this.#refuse(click, looked, 'writes_off');
       const to = sealTerms(
-        proposalKey,
+        proposalKeys[0],
         editedTerms(terms, {
           ...change,
           by: person,

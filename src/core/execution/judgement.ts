@@ -170,18 +170,12 @@ function judged(start: StartCase): StartJudgement {
 }
 
 function unsealed(record: ProposalRecord, keys: readonly ProposalKey[]): SealedTerms {
-  let malformed = false;
-  for (const key of keys) {
-    const opened = unseal(key, record.termsText, record.seal);
-    if (opened.ok) {
-      if (opened.sealed.terms.id !== record.id) {
-        throw alarm('other_proposal', `the terms stored under ${record.id} are those of another proposal`);
-      }
-      return opened.sealed;
-    }
-    if (opened.refusal === 'malformed') malformed = true;
+  const opened = unseal(keys, record.termsText, record.seal);
+  if (opened.ok) {
+    if (opened.sealed.terms.id === record.id) return opened.sealed;
+    throw alarm('other_proposal', `the terms stored under ${record.id} are those of another proposal`);
   }
-  throw malformed
+  throw opened.refusal === 'malformed'
     ? alarm('malformed', 'the terms are sealed, but not in a form that this version knows')
     : alarm('seal_broken', 'the terms were not sealed by a guard that holds the proposal key');
 }

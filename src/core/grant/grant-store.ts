@@ -23,6 +23,16 @@ export interface StoredGrant {
   readonly cardUses: number;
 }
 
+/** What stands under a grant's id is none that Countersign wrote: it allows nothing, and is an alarm to whoever shows it. */
+export class GrantMalformed extends Error {
+  override readonly name = 'GrantMalformed';
+  readonly code = 'grant_malformed';
+
+  constructor(grant: GrantId) {
+    super(`the record of ${grant} in Redis is none that Countersign wrote: do not act on it`);
+  }
+}
+
 export type Made =
   | { readonly made: 'new' | 'again'; readonly grant: StoredGrant }
   /** Its proposal is not approved by this person, or was switched off meanwhile, or there are too many grants. */
@@ -36,6 +46,7 @@ export type Revoked = 'revoked' | 'already_ended' | 'not_found';
  */
 export interface GrantStore {
   make(signed: SignedGrant): Promise<Made>;
+  /** @throws GrantMalformed */
   read(id: GrantId): Promise<StoredGrant | undefined>;
   /** Not ended and not expired, oldest first, for one caller and tool: what a guard may try. Nothing in it is checked. */
   openFor(context: CallContext, tool: string, now: number): Promise<SignedGrant[]>;

@@ -24,6 +24,10 @@ export function grantIdOf(proposal: ProposalId): GrantId {
   return GrantId.parse(`grant_${proposal.slice('prop_'.length)}`);
 }
 
+export function proposalOfGrant(id: GrantId): ProposalId {
+  return ProposalId.parse(`prop_${id.slice('grant_'.length)}`);
+}
+
 export function shardOfGrant(id: GrantId): number {
   return Number.parseInt(id.slice('grant_'.length, 'grant_'.length + 2), 16);
 }

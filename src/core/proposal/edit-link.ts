@@ -10,10 +10,10 @@ import { type ProposalKey, type SealedTerms, unseal } from './seal.ts';
 export function successorOf(
   old: ProposalTerms,
   record: ProposalRecord | undefined,
-  key: ProposalKey,
+  keys: readonly ProposalKey[],
 ): (SealedTerms & { terms: { edits: NonNullable<ProposalTerms['edits']> } }) | undefined {
   if (record === undefined) return undefined;
-  const opened = unseal(key, record.termsText, record.seal);
+  const opened = unseal(keys, record.termsText, record.seal);
   if (!opened.ok || opened.sealed.terms.id !== record.id) return undefined;
   const { sealed } = opened;
   const { edits, context, tool } = sealed.terms;

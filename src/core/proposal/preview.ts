@@ -1,10 +1,10 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson } from '../tool/canonical-json.ts';
 import { type Digest, digestOf } from '../tool/digest.ts';
 import { type JsonLimits, parseStrictJson } from '../tool/strict-json.ts';
 import { ProposalId } from './proposal-id.ts';
-import type { ProposalKey, SealedTerms } from './seal.ts';
+import { isSealed, type ProposalKey, type SealedTerms } from './seal.ts';
 
 /** Characters of a tool's preview; what is longer is cut, and the card says so. */
 export const PREVIEW_CHARACTERS = 8_000;
@@ -53,13 +53,11 @@ export function sealPreview(key: ProposalKey, sealed: SealedTerms, preview: Show
 
 /** Undefined: not sealed by us, or for another proposal, or for other terms. It is then not shown. */
 export function openPreview(
-  key: ProposalKey,
+  keys: readonly ProposalKey[],
   sealed: Pick<SealedTerms, 'terms' | 'termsDigest'>,
   stored: SealedPreview,
 ): ShownPreview | undefined {
-  const expected = Buffer.from(sealOf(key, stored.text));
-  const given = Buffer.from(stored.seal);
-  if (expected.length !== given.length || !timingSafeEqual(expected, given)) return undefined;
+  if (!isSealed(keys, stored.seal, (key) => sealOf(key, stored.text))) return undefined;
   const json = parseStrictJson(stored.text, LIMITS);
   const statement = json.ok ? Statement.safeParse(json.value) : undefined;
   if (!statement?.success) return undefined;

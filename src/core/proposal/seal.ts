@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { type BoxKeys, boxKeysOf } from '../secrets/sealed-box.ts';
 import { canonicalJson } from '../tool/canonical-json.ts';
 import { type Digest, digestOf } from '../tool/digest.ts';
 import type { JsonValue } from '../tool/strict-json.ts';
@@ -27,6 +28,27 @@ export function proposalKeyOf(bytes: Uint8Array): ProposalKey {
   return bytes as ProposalKey;
 }
 
+/**
+ * As a variable or an option has them: base64, commas between them.
+ * @throws ProposalKeyTooShort also for what is no base64: Buffer skips it, so that a password would become a short key.
+ */
+export function proposalKeysIn(text: string): ProposalKeys {
+  const [sealing, ...older] = text.split(',').map((key) => {
+    const base64 = /^[A-Za-z0-9+/_-]+={0,2}$/.test(key.trim()) ? key.trim() : '';
+    return proposalKeyOf(new Uint8Array(Buffer.from(base64, 'base64')));
+  });
+  if (sealing === undefined) throw new ProposalKeyTooShort('there is no proposal key');
+  return [sealing, ...older];
+}
+
+/** The first seals and encrypts, each of them opens: so that a key is changed while what the old one sealed lives on. */
+export type ProposalKeys = readonly [ProposalKey, ...ProposalKey[]];
+
+/** For what lies in Redis: derived, so that the key of the seals encrypts nothing. */
+export function recordBoxKeys(keys: ProposalKeys): BoxKeys {
+  return boxKeysOf('record', keys);
+}
+
 /** Terms with the text that is sealed. `termsDigest` is what approvals and admissions name. */
 export interface SealedTerms {
   readonly terms: ProposalTerms;
@@ -49,12 +71,8 @@ export type Unsealed =
   | { ok: false; refusal: 'seal_broken' | 'malformed' };
 
 /** Checks the seal before it looks at what the text says. */
-export function unseal(key: ProposalKey, text: string, seal: string): Unsealed {
-  const expected = Buffer.from(sealOf(key, text));
-  const given = Buffer.from(seal);
-  if (expected.length !== given.length || !timingSafeEqual(expected, given)) {
-    return { ok: false, refusal: 'seal_broken' };
-  }
+export function unseal(keys: readonly ProposalKey[], text: string, seal: string): Unsealed {
+  if (!isSealed(keys, seal, (key) => sealOf(key, text))) return { ok: false, refusal: 'seal_broken' };
   const terms = parseTerms(text);
   if (terms === undefined) return { ok: false, refusal: 'malformed' };
   return { ok: true, sealed: { terms, text, seal, termsDigest: termsDigestOf(text) } };
@@ -70,6 +88,19 @@ export function parseTerms(text: string): ProposalTerms | undefined {
 
 export function termsDigestOf(text: string): Digest {
   return digestOf('terms', text);
+}
+
+/** Whether `seal` is what one of the keys gives. */
+export function isSealed(
+  keys: readonly ProposalKey[],
+  seal: string,
+  sealWith: (key: ProposalKey) => string,
+): boolean {
+  const given = Buffer.from(seal);
+  return keys.some((key) => {
+    const expected = Buffer.from(sealWith(key));
+    return expected.length === given.length && timingSafeEqual(expected, given);
+  });
 }
 
 function sealOf(key: ProposalKey, text: string): string {

@@ -14,7 +14,7 @@ const Refresh = z.strictObject({
   refused: z.strictObject({ at: z.number(), why: z.string() }).optional(),
 });
 
-/** One workspace that somebody installed the app in. Only ever stored in a box (`token-box.ts`). */
+/** One workspace that somebody installed the app in. Only ever stored in a box (`secrets/sealed-box.ts`). */
 export const Installation = z.strictObject({
   v: z.literal(1),
   team: WorkspaceId,

@@ -14,7 +14,7 @@ const list: ShownList = {
   shown: listDigest(['a', 'b', 'c']),
 };
 const sealed = sealList(testKeys.approvalPrivate, list);
-const open = (text: string) => openList(testKeys.approvalPublic, text);
+const open = (text: string) => openList([testKeys.approvalPublic], text);
 
 describe('what one person was shown together', () => {
   it('comes back as it went out', () => {
@@ -38,7 +38,7 @@ describe('what one person was shown together', () => {
   });
 
   it('is none of ours under another key, cut, or with more in it', () => {
-    expect(openList(newTestKeys().approvalPublic, sealed)).toBeUndefined();
+    expect(openList([newTestKeys().approvalPublic], sealed)).toBeUndefined();
     for (const text of ['', '{}', sealed.slice(0, -3), `${sealed} `.replace('{', '{"more":1,')]) {
       expect(open(text)).toBeUndefined();
     }

@@ -1,4 +1,4 @@
-import type { Credentials } from '../core/execution/credentials.ts';
+import type { Credentials } from '../execution/credentials.ts';
 
 /** Shorter values are not secrets, and blanking them out would garble every message. */
 const SECRET_MIN_LENGTH = 4;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { openBox, sealBox, tokenKeysOf } from '../../../src/core/workspace/token-box.ts';
+import { openBox, sealBox } from '../../../src/core/secrets/sealed-box.ts';
+import { tokenKeysOf } from '../../../src/core/workspace/token-keys.ts';
 
 const keyOf = (fill: number) => new Uint8Array(32).fill(fill);
 const keys = tokenKeysOf([keyOf(1)]);
