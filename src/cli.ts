@@ -178,8 +178,11 @@ program
       `COUNTERSIGN_PROPOSAL_KEY=${keys.COUNTERSIGN_PROPOSAL_KEY}`,
       '# The approval service ALONE:',
       `COUNTERSIGN_APPROVAL_PRIVATE_KEY=${keys.COUNTERSIGN_APPROVAL_PRIVATE_KEY}`,
+      `COUNTERSIGN_AUDIT_PRIVATE_KEY=${keys.COUNTERSIGN_AUDIT_PRIVATE_KEY}`,
       '# Every executor:',
       `COUNTERSIGN_APPROVAL_PUBLIC_KEY=${keys.COUNTERSIGN_APPROVAL_PUBLIC_KEY}`,
+      '# The auditor, for countersign audit verify --key; no part of the installation:',
+      `COUNTERSIGN_AUDIT_PUBLIC_KEY=${keys.COUNTERSIGN_AUDIT_PUBLIC_KEY}`,
     );
   });
 

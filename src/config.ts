@@ -1,12 +1,15 @@
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { inspect, parseEnv } from 'node:util';
 import { z } from 'zod';
+import type { CopyTarget } from './audit-files/checkpoint-copies.ts';
 import {
   type ApprovalPrivateKey,
   type ApprovalPublicKey,
   approvalPrivateKeyOf,
   approvalPublicKeyOf,
 } from './core/approval/decision.ts';
+import { type AuditPrivateKey, auditPrivateKeyOf } from './core/audit/checkpoint.ts';
 import { PROPOSAL_KEY_MIN_BYTES, type ProposalKeys, proposalKeysIn } from './core/proposal/seal.ts';
 import type { BoxKeys } from './core/secrets/sealed-box.ts';
 import { TOKEN_KEY_BYTES, tokenKeysOf } from './core/workspace/token-keys.ts';
@@ -105,6 +108,14 @@ export interface CredentialConfig {
   readonly variables: Secret<Readonly<Record<string, string>>>;
 }
 
+export interface AuditConfig {
+  /** One directory a chain in it; this process, and its replicas on the same disk, alone write there. */
+  readonly directory: string;
+  readonly privateKey: AuditPrivateKey;
+  /** The path of an address is often what lets one in. */
+  readonly copy: Secret<CopyTarget> | undefined;
+}
+
 export interface StartConfig extends CommonConfig, ToolConfig {
   readonly slack: {
     readonly botTokens: readonly Secret[];
@@ -118,6 +129,7 @@ export interface StartConfig extends CommonConfig, ToolConfig {
   readonly approvalPrivateKey: ApprovalPrivateKey;
   /** Besides its own public half: of the key that signed before it, or that will sign next. */
   readonly approvalPublicKeys: readonly ApprovalPublicKey[];
+  readonly audit: AuditConfig;
 }
 
 export interface ExecutorConfig extends CommonConfig, ToolConfig {
@@ -246,6 +258,24 @@ const Variables = z.object({
           'must be an Ed25519 public key, as PEM or as base64 of its DER (SPKI), and not the private one; to change it, both with a comma between them',
         ),
     ),
+  COUNTERSIGN_AUDIT_DIR: Path,
+  COUNTERSIGN_AUDIT_PRIVATE_KEY: z
+    .string()
+    .transform(
+      (text, ctx) =>
+        attempt(() => auditPrivateKeyOf(withLineEnds(text))) ??
+        refused(ctx, 'must be an Ed25519 private key, as PEM or as base64 of its DER (PKCS #8)'),
+    ),
+  COUNTERSIGN_AUDIT_COPY: z
+    .string()
+    .transform(
+      (text, ctx) =>
+        copyTargetOf(text) ??
+        refused(
+          ctx,
+          'must be a directory, or an https:// address (http:// for this machine alone) with no user and no fragment',
+        ),
+    ),
   COUNTERSIGN_CREDENTIALS: Path,
   // A proposal's id names its shard in two hexadecimal digits.
   COUNTERSIGN_SHARDS: wholeNumber(1, 256),
@@ -311,6 +341,18 @@ const HELP: Record<Variable, { example: string; from: string }> = {
     example: '-----BEGIN PUBLIC KEY-----…',
     from: 'the public half, from the same npx countersign keys generate as the private one',
   },
+  COUNTERSIGN_AUDIT_DIR: {
+    example: '/var/lib/countersign/audit',
+    from: 'a directory on a disk that lasts, which only the approval service writes to; docs/audit.md',
+  },
+  COUNTERSIGN_AUDIT_PRIVATE_KEY: {
+    example: '-----BEGIN PRIVATE KEY-----…',
+    from: 'type: npx countersign keys generate (for the approval service alone; its public half is for the auditor)',
+  },
+  COUNTERSIGN_AUDIT_COPY: {
+    example: '/mnt/elsewhere/countersign or https://your.host/checkpoints',
+    from: 'somewhere that whoever can write COUNTERSIGN_AUDIT_DIR cannot write; docs/audit.md',
+  },
   COUNTERSIGN_CREDENTIALS: {
     example: '/run/secrets/countersign',
     from: 'a directory with <tenant>/<environment>/<read or write>.json; or set COUNTERSIGN_CRED_<TENANT>__<ENVIRONMENT>__<READ or WRITE>__<NAME>',
@@ -351,11 +393,18 @@ const SLACK = [
 ] as const;
 const OAUTH = ['SLACK_CLIENT_ID', 'SLACK_CLIENT_SECRET', 'COUNTERSIGN_TOKEN_KEY'] as const;
 
+const AUDIT = [
+  'COUNTERSIGN_AUDIT_DIR',
+  'COUNTERSIGN_AUDIT_PRIVATE_KEY',
+  'COUNTERSIGN_AUDIT_COPY',
+] as const satisfies readonly Variable[];
+
 const READ: Record<Part, readonly Variable[]> = {
   start: [
     ...WITH_TOOLS,
     ...SLACK,
     ...OAUTH,
+    ...AUDIT,
     'COUNTERSIGN_PUBLIC_URL',
     'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
     'COUNTERSIGN_APPROVAL_PUBLIC_KEY',
@@ -375,24 +424,26 @@ const FORBIDDEN: Partial<Record<Part, { names: readonly string[]; why: string }>
   executor: {
     names: [
       'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+      'COUNTERSIGN_AUDIT_PRIVATE_KEY',
       'COUNTERSIGN_TOKEN_KEY',
       'SLACK_BOT_TOKEN',
       'SLACK_APP_TOKEN',
       'SLACK_SIGNING_SECRET',
       'SLACK_CLIENT_SECRET',
     ],
-    why: 'the executor must not be able to make approvals, so that whoever breaks into it can approve nothing',
+    why: 'the executor must not be able to make approvals or to sign the audit, so that whoever breaks into it can approve nothing',
   },
   guard: {
     names: [
       'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+      'COUNTERSIGN_AUDIT_PRIVATE_KEY',
       'COUNTERSIGN_TOKEN_KEY',
       'SLACK_BOT_TOKEN',
       'SLACK_APP_TOKEN',
       'SLACK_SIGNING_SECRET',
       'SLACK_CLIENT_SECRET',
     ],
-    why: 'the guard runs beside the agent, which must not be able to approve its own calls',
+    why: 'the guard runs beside the agent, which must not be able to approve its own calls, or to sign the audit of them',
   },
 };
 
@@ -420,6 +471,7 @@ export function readConfig<P extends Part>(env: Environment, part: P): ConfigRea
       problems.push(`${name} ${issue.message}. ${helpFor(name)}`);
     }
   }
+  if (read.success) problems.push(...auditProblems(read.data));
   if (problems.length > 0 || !read.success) return { ok: false, problems };
   return { ok: true, config: BUILD[part](read.data, credentials) as ConfigOf[P] };
 }
@@ -476,6 +528,11 @@ const BUILD: { [P in Part]: (read: Read, credentials: Record<string, string>) =>
     },
     approvalPrivateKey: there(read.COUNTERSIGN_APPROVAL_PRIVATE_KEY),
     approvalPublicKeys: read.COUNTERSIGN_APPROVAL_PUBLIC_KEY ?? [],
+    audit: {
+      directory: there(read.COUNTERSIGN_AUDIT_DIR),
+      privateKey: there(read.COUNTERSIGN_AUDIT_PRIVATE_KEY),
+      copy: read.COUNTERSIGN_AUDIT_COPY,
+    },
   }),
   executor: (read, credentials) => ({
     ...commonOf(read),
@@ -529,6 +586,8 @@ function requiredOf(
         ...(installable ? OAUTH : (['SLACK_BOT_TOKEN'] as const)),
         given.get('SLACK_MODE') === 'http' ? 'SLACK_SIGNING_SECRET' : 'SLACK_APP_TOKEN',
         'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+        'COUNTERSIGN_AUDIT_DIR',
+        'COUNTERSIGN_AUDIT_PRIVATE_KEY',
       ];
     }
     case 'executor':
@@ -590,6 +649,23 @@ function credentialProblems(
   } catch (error) {
     if (!(error instanceof CredentialVariablesInvalid)) throw error;
     problems.push(`${error.message}.`);
+  }
+  return problems;
+}
+
+/** What would make the evidence worth less than it looks. */
+function auditProblems(read: Read): string[] {
+  const problems: string[] = [];
+  const { COUNTERSIGN_AUDIT_PRIVATE_KEY: key, COUNTERSIGN_AUDIT_COPY: copy } = read;
+  if (key !== undefined && read.COUNTERSIGN_APPROVAL_PRIVATE_KEY?.equals(key)) {
+    problems.push(
+      'COUNTERSIGN_AUDIT_PRIVATE_KEY is the approval key: whoever has one would have both. Make one of its own: npx countersign keys generate.',
+    );
+  }
+  const directory = read.COUNTERSIGN_AUDIT_DIR;
+  const target = copy?.reveal();
+  if (target && 'directory' in target && directory && resolve(target.directory) === resolve(directory)) {
+    problems.push('COUNTERSIGN_AUDIT_COPY is COUNTERSIGN_AUDIT_DIR itself. A copy has to be somewhere else.');
   }
   return problems;
 }
@@ -670,6 +746,14 @@ function unixRedisOf(url: URL): RedisConfig | undefined {
 function databaseOf(text: string): number | undefined {
   if (text === '') return 0;
   return /^\d{1,5}$/.test(text) ? Number(text) : undefined;
+}
+
+function copyTargetOf(text: string): Secret<CopyTarget> | undefined {
+  if (!/^[a-z][a-z0-9+.-]*:/i.test(text)) return new Secret({ directory: text });
+  const url = attempt(() => new URL(text));
+  if (!url || url.username !== '' || url.password !== '' || url.hash !== '') return undefined;
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(url.hostname))) return undefined;
+  return new Secret({ url });
 }
 
 function apiUrlOf(text: string): string | undefined {

@@ -1,5 +1,7 @@
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
+import { CheckpointCopies } from './audit-files/checkpoint-copies.ts';
+import { Sealer } from './audit-files/sealer.ts';
 import type { ExecutorConfig, StartConfig } from './config.ts';
 import { approvalKeysOf } from './core/approval/decision.ts';
 import { StoreUnavailable } from './core/proposal/proposal-store.ts';
@@ -14,6 +16,7 @@ import { Previewer } from './queue/previewer.ts';
 import { Sweeper } from './queue/sweeper.ts';
 import { ArmingRequestsRedis } from './redis/arming-requests-redis.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
+import { AuditStreamRedis } from './redis/audit-stream-redis.ts';
 import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
 import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
 import { FoldingRedis } from './redis/folding-redis.ts';
@@ -47,7 +50,7 @@ interface Stores {
   readonly dispatch: DispatchBullMQ;
 }
 
-/** The approval service: Slack, the cards, the permits of the switch, the sweeper. Holds the signing key. */
+/** The approval service: Slack, the cards, the permits of the switch, the sweeper, the audit's sealer. Holds the signing keys. */
 export async function startApprovalService(config: StartConfig, logger: Logger): Promise<RunningPart> {
   const registry = await loadTools(config.toolsPath);
   const policy = await PolicyFile.open(config.policyPath, registry, logger);
@@ -56,9 +59,12 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
     throw error;
   });
   const { connections, store, writeSwitch, audit, dispatch } = stores;
+  const sealer = sealerOf(config, connections, logger);
   try {
     const { transport } = config.slack;
-    const health = new Health({ redis: connections.redis });
+    const health = new Health({ redis: connections.redis, audit: () => sealer.health() });
+    // What cannot be recorded must not begin: before anything else does.
+    await sealer.start();
     const surface = await startSlackSurface({
       config: {
         botTokens: config.slack.botTokens.map((token) => token.reveal()),
@@ -115,16 +121,30 @@ export async function startApprovalService(config: StartConfig, logger: Logger):
         permits.stop();
         await surface.stop();
         await sweeper.stop();
+        // After everything of ours that could still write an entry.
+        await sealer.stop();
         policy.close();
         await closeStores(stores);
         return [];
       },
     };
   } catch (error) {
+    await sealer.stop();
     policy.close();
     await closeStores(stores);
     throw error;
   }
+}
+
+function sealerOf({ audit, shards }: StartConfig, { redis }: RedisConnections, logger: Logger): Sealer {
+  const { directory, privateKey: key, copy } = audit;
+  return new Sealer({
+    stream: new AuditStreamRedis({ redis, shards }),
+    directory,
+    key,
+    copies: copy && new CheckpointCopies({ target: copy.reveal(), logger }),
+    logger,
+  });
 }
 
 function oauthOf(config: StartConfig, { redis, subscriber }: RedisConnections): SlackOAuth | undefined {

@@ -8,6 +8,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { type Environment, loadDotEnv, type Part, readConfig, Secret } from '../src/config.ts';
 
 const ed25519 = generateKeyPairSync('ed25519');
+const auditPair = generateKeyPairSync('ed25519');
+const auditPem = auditPair.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string;
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const privatePem = ed25519.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string;
 const publicPem = ed25519.publicKey.export({ format: 'pem', type: 'spki' }) as string;
@@ -26,6 +28,8 @@ const COMPLETE: Record<Part, Environment> = {
     SLACK_BOT_TOKEN: 'xoxb-1-abc',
     SLACK_APP_TOKEN: 'xapp-1-abc',
     COUNTERSIGN_APPROVAL_PRIVATE_KEY: privatePem,
+    COUNTERSIGN_AUDIT_DIR: './audit',
+    COUNTERSIGN_AUDIT_PRIVATE_KEY: auditPem,
   },
   executor: {
     ...COMMON,
@@ -153,6 +157,8 @@ describe('a part holds only what is its own', () => {
     ['executor', 'SLACK_CLIENT_SECRET', 'x'.repeat(32)],
     ['executor', 'COUNTERSIGN_TOKEN_KEY', Buffer.alloc(32).toString('base64')],
     ['guard', 'COUNTERSIGN_APPROVAL_PRIVATE_KEY', privatePem],
+    ['executor', 'COUNTERSIGN_AUDIT_PRIVATE_KEY', auditPem],
+    ['guard', 'COUNTERSIGN_AUDIT_PRIVATE_KEY', auditPem],
   ] as const)('[approval:signed-outside-redis] %s refuses to start with %s', (part, name, value) => {
     expect(problemsOf(part, { [name]: value })).toEqual([
       expect.stringContaining(`${name} must not be set here`),
@@ -210,6 +216,46 @@ describe('keys', () => {
     ]) {
       expect(problemsOf('guard', { COUNTERSIGN_PROPOSAL_KEY: text })).toHaveLength(1);
     }
+  });
+});
+
+describe('the audit', () => {
+  it('needs a directory and a key of its own, never the one that signs approvals', () => {
+    expect(configOf('start').audit).toMatchObject({ directory: './audit', copy: undefined });
+    expect(problemsOf('start', { COUNTERSIGN_AUDIT_PRIVATE_KEY: privateDer })).toEqual([
+      expect.stringContaining('COUNTERSIGN_AUDIT_PRIVATE_KEY is the approval key'),
+    ]);
+    for (const key of [
+      publicPem,
+      'AAAA',
+      rsa.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string,
+    ]) {
+      expect(problemsOf('start', { COUNTERSIGN_AUDIT_PRIVATE_KEY: key })).toHaveLength(1);
+    }
+  });
+
+  it('takes copies of its checkpoints to another directory or an https address, which it shows nobody', () => {
+    const copyOf = (text: string) => configOf('start', { COUNTERSIGN_AUDIT_COPY: text }).audit.copy;
+    expect(copyOf('/mnt/elsewhere')?.reveal()).toEqual({ directory: '/mnt/elsewhere' });
+    const secret = copyOf('https://h.example/in/pa55word');
+    expect(secret?.reveal()).toEqual({ url: new URL('https://h.example/in/pa55word') });
+    expect(
+      inspect(configOf('start', { COUNTERSIGN_AUDIT_COPY: 'https://h/pa55word' }), { depth: 9 }),
+    ).not.toContain('pa55word');
+    expect(copyOf('http://127.0.0.1:8080/')?.reveal()).toEqual({ url: new URL('http://127.0.0.1:8080/') });
+  });
+
+  it.each([
+    'http://h.example/',
+    'https://me:secret@h.example/',
+    'ftp://h.example/',
+    'https://h/#x',
+    './audit',
+    'audit/',
+  ])('refuses to copy its checkpoints to %s', (text) => {
+    expect(problemsOf('start', { COUNTERSIGN_AUDIT_COPY: text })).toEqual([
+      expect.stringContaining('COUNTERSIGN_AUDIT_COPY'),
+    ]);
   });
 });
 
@@ -407,6 +453,7 @@ describe('.env', () => {
       'SLACK_BOT_TOKEN',
       'SLACK_APP_TOKEN',
       'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+      'COUNTERSIGN_AUDIT_PRIVATE_KEY',
     ]);
   });
 });

@@ -1,16 +1,22 @@
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { SealingHealth } from '../src/audit-files/sealer.ts';
 import { Health } from '../src/health.ts';
 import { openRedis } from '../src/redis/connection.ts';
 import { redisForTests } from './redis-for-tests.ts';
 import { surfaceForTests } from './slack/surface-for-tests.ts';
 
 const redis = redisForTests();
+const SEALING: SealingHealth = { ok: true, sealing: 'here', unsealed: 0, warnings: [] };
 
 describe.each(['socket', 'http'] as const)('the health of an approval service, in %s mode', (mode) => {
   let health: Health;
+  let audit: SealingHealth;
+  beforeEach(() => {
+    audit = SEALING;
+  });
   const t = surfaceForTests(mode, redis, {
     adjust: (parts) => {
-      health = new Health({ redis: redis.client });
+      health = new Health({ redis: redis.client, audit: () => audit });
       const { transport } = parts.config;
       const listen = { host: '127.0.0.1', port: 0 };
       const config =
@@ -70,6 +76,15 @@ describe.each(['socket', 'http'] as const)('the health of an approval service, i
     expect((await ask()).status).toBe(200);
   });
 
+  it('is failing where the audit is not sealed, and ready all the same: somebody may have to type off', async () => {
+    health.permitsRenewed();
+    audit = { ok: false, sealing: 'failing', problem: 'ENOSPC', unsealed: 7, warnings: [] };
+    expect(await ask()).toMatchObject({ status: 503, body: { status: 'failing', audit } });
+    expect(await ask('/ready')).toEqual({ status: 200, body: { ready: true } });
+    audit = { ...SEALING, warnings: ['Checkpoints of the audit do not reach COUNTERSIGN_AUDIT_COPY.'] };
+    expect(await ask()).toMatchObject({ status: 200, body: { status: 'warning', audit } });
+  });
+
   it('takes nothing but a GET', async () => {
     const answer = await fetch(`http://127.0.0.1:${t.surface.port}/health`, { method: 'POST' });
     expect(answer.status).toBe(404);
@@ -80,14 +95,14 @@ describe('what health says of Redis', () => {
   const slack = { connected: true, problems: [] };
 
   it('is that it would evict, that it keeps nothing, or that it does not answer', async () => {
-    const fit = new Health({ redis: redis.client });
+    const fit = new Health({ redis: redis.client, audit: () => SEALING });
     fit.permitsRenewed();
     await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
     expect(await fit.report(slack)).toMatchObject({ status: 'failing', redis: { ok: false } });
     await redis.client.config('SET', 'maxmemory-policy', 'noeviction');
 
     const gone = openRedis({ connection: { path: '/nonexistent/redis.sock' } });
-    const health = new Health({ redis: gone.redis });
+    const health = new Health({ redis: gone.redis, audit: () => SEALING });
     health.permitsRenewed();
     const report = await health.report(slack);
     gone.close();

@@ -32,6 +32,8 @@ export interface Installation {
   readonly keys: GeneratedKeys;
   readonly policyPath: string;
   readonly toolsPath: string;
+  /** Where the audit is sealed. */
+  readonly auditDirectory: string;
   readonly approvals: PartProcess;
   readonly executor: PartProcess;
   stop(): Promise<void>;
@@ -69,6 +71,7 @@ export async function startInstallation(options: InstallationOptions): Promise<I
     writeFileSync(policyPath, options.policyText);
     const toolsPath = join(directory, 'tools.mjs');
     writeFileSync(toolsPath, options.toolsModule);
+    const auditDirectory = join(directory, 'audit');
     const common = {
       REDIS_URL: redis.socketPath,
       COUNTERSIGN_POLICY: policyPath,
@@ -84,6 +87,8 @@ export async function startInstallation(options: InstallationOptions): Promise<I
         ? { SLACK_APP_TOKEN: world.app.appToken }
         : { SLACK_MODE: 'http', SLACK_SIGNING_SECRET: world.app.signingSecret, PORT: '0' }),
       COUNTERSIGN_APPROVAL_PRIVATE_KEY: keys.COUNTERSIGN_APPROVAL_PRIVATE_KEY,
+      COUNTERSIGN_AUDIT_DIR: auditDirectory,
+      COUNTERSIGN_AUDIT_PRIVATE_KEY: keys.COUNTERSIGN_AUDIT_PRIVATE_KEY,
     });
     const executor = new PartProcess('executor', directory, {
       ...common,
@@ -98,7 +103,7 @@ export async function startInstallation(options: InstallationOptions): Promise<I
     if (mode === 'http') {
       slack.deliverTo({ mode: 'http', url: `http://127.0.0.1:${approvals.port}/slack/events` });
     }
-    return { redis, slack, keys, policyPath, toolsPath, approvals, executor, stop };
+    return { redis, slack, keys, policyPath, toolsPath, auditDirectory, approvals, executor, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -20,4 +20,7 @@ it('docker-compose.yml shows no part the secrets of another', () => {
   for (const part of [approvals, executor])
     expect(part?.volumes?.some((volume) => /^\.\/?:/.test(volume))).toBe(false);
   expect(approvals?.volumes?.some((volume) => volume.includes('credentials'))).toBe(false);
+  // Whoever holds the executor must not be able to rewrite what it did.
+  expect(approvals?.volumes).toContain('audit:/var/lib/countersign');
+  expect(executor?.volumes?.some((volume) => volume.includes('audit'))).toBe(false);
 });

@@ -37,6 +37,8 @@ describe('a start that cannot work ends at once and says what to do', () => {
       'COUNTERSIGN_TOOLS',
       'COUNTERSIGN_PROPOSAL_KEY',
       'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+      'COUNTERSIGN_AUDIT_DIR',
+      'COUNTERSIGN_AUDIT_PRIVATE_KEY',
     ]) {
       expect(errors).toContain(`${name} is missing`);
     }
@@ -98,6 +100,20 @@ describe('a start that cannot work ends at once and says what to do', () => {
     expect(code).toBe(1);
     expect(errors).toMatch(/token/i);
     expect(errors).not.toContain('xoxb-9999-nope');
+  });
+
+  it('where the audit has no directory to go to', async () => {
+    const { code, errors } = await run(
+      { ...approvals, COUNTERSIGN_AUDIT_DIR: '/nonexistent/audit' },
+      'start',
+    );
+    expect(code).toBe(1);
+    expect(errors).toContain('COUNTERSIGN_AUDIT_DIR has to be a directory');
+    const file = join(directory, 'a-file');
+    writeFileSync(file, '');
+    expect((await run({ ...approvals, COUNTERSIGN_AUDIT_DIR: file }, 'start')).errors).toContain(
+      'COUNTERSIGN_AUDIT_DIR has to be a directory',
+    );
   });
 
   it('but starts where the bot is not in the channel, and says so to the operator', async () => {
