@@ -68,4 +68,24 @@ describe('the code in docs/', () => {
     ]);
     expect(stdout.trim()).toBe('ticket.read read, ticket.close write');
   });
+
+  it('shows a tool that reads the pages of its hosts and refuses every other URL', async () => {
+    const example = examples.find(({ text }) => text.includes('fetchPublic'));
+    const judged = ['https://status.example.com/', 'https://169.254.169.254/', 'https://example.org/'];
+    writeFileSync(
+      join(host, 'urls.mjs'),
+      `import { tools } from './${example?.file}';
+      const [tool] = tools;
+      for (const url of ${JSON.stringify(judged)}) console.log(tool.name, tool.input.safeParse({ url }).success);
+      tool.execute({ url: '${judged[1]}' }, {}).catch((error) => console.log(error.name));`,
+    );
+    const tsx = join(root, 'node_modules', 'tsx', 'dist', 'cli.mjs');
+    const { stdout } = await run(process.execPath, [
+      tsx,
+      '--tsconfig',
+      join(host, 'tsconfig.json'),
+      join(host, 'urls.mjs'),
+    ]);
+    expect(stdout.split('\n')).toEqual(['http.get true', 'http.get false', 'http.get false', 'ZodError', '']);
+  });
 });
