@@ -1,6 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { buffer } from 'node:stream/consumers';
 import type { Logger } from 'pino';
-import { formatProblems, loadPolicyOrThrow } from './core/policy/policy-load.ts';
+import { formatProblems, loadPolicyOrThrow, POLICY_BYTES } from './core/policy/policy-load.ts';
 import { PolicyHolder } from './core/policy/policy-source.ts';
 import type { PolicyTool } from './core/policy/policy-tool.ts';
 
@@ -66,9 +68,9 @@ export class PolicyFile {
 /** @throws PolicyFileMissing */
 export async function readPolicyText(path: string): Promise<string> {
   try {
-    // A policy over its size cap is refused by its reader; this only keeps a device or a huge file from being read.
     if (!(await stat(path)).isFile()) throw new Error('it is not a file');
-    return await readFile(path, 'utf8');
+    // One byte more than a policy may have, for its reader to refuse: of a huge file no more is read.
+    return (await buffer(createReadStream(path, { end: POLICY_BYTES }))).toString('utf8');
   } catch (cause) {
     throw new PolicyFileMissing(
       `the policy file ${path} cannot be read: write one (docs/policy.md has a safe one to begin with), or set COUNTERSIGN_POLICY`,

@@ -52,8 +52,11 @@ export interface PolicyLoadOptions {
   readonly tools?: Iterable<PolicyTool> | undefined;
 }
 
+/** As large as a policy may be. */
+export const POLICY_BYTES = 256 * 1024;
+
 const LIMITS = {
-  bytes: 256 * 1024,
+  bytes: POLICY_BYTES,
   /** Deeper than any policy, and far from where a recursive reader overflows. */
   depth: 32,
   /** The reader compares each key of a mapping with each other one. */
@@ -183,9 +186,10 @@ function readTree(text: string, lines: LineCounter, problems: Problems): PolicyT
     problems.at(0, `is larger than ${LIMITS.bytes / 1024} KiB`);
     return undefined;
   }
-  const tokens = [...new Parser(lines.addNewLine).parse(text)];
+  const tokens = tokensOf(text, lines);
   refuseHiddenCharacters(text, problems);
-  if (!refuseFeatures(tokens, problems)) return undefined;
+  if (tokens === undefined) problems.at(0, `is nested deeper than ${LIMITS.depth} levels`);
+  if (tokens === undefined || !refuseFeatures(tokens, problems)) return undefined;
 
   const composer = new Composer({
     version: '1.2',
@@ -205,6 +209,7 @@ function readTree(text: string, lines: LineCounter, problems: Problems): PolicyT
   }
   const errors: YAMLError[] = [...document.errors, ...document.warnings];
   for (const { pos, code, message } of errors) {
+    if (problems.tooMany()) break;
     // The refused features were named already, in words about policies.
     if (!(REFUSED_FEATURE_ERRORS.has(code) && problems.hasLine(pos[0]))) problems.at(pos[0], message);
   }
@@ -222,6 +227,16 @@ function readTree(text: string, lines: LineCounter, problems: Problems): PolicyT
     return undefined;
   }
   return treeOf(document.contents, problems);
+}
+
+/** Undefined where the stack ends: the parser goes one deeper for some of the levels, thousands below our limit. */
+function tokensOf(text: string, lines: LineCounter): CST.Token[] | undefined {
+  try {
+    return [...new Parser(lines.addNewLine).parse(text)];
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 const REFUSED_FEATURE_ERRORS = new Set(['BAD_ALIAS', 'BAD_DIRECTIVE', 'MULTIPLE_DOCS', 'TAG_RESOLVE_FAILED']);
@@ -257,13 +272,20 @@ function refuseFeatures(tokens: readonly CST.Token[], problems: Problems): boole
     }
     const refusal = REFUSED_TOKENS.get(token.type);
     if (refusal !== undefined) problems.at(token.offset, refusal);
-    if ('items' in token && token.items.length > LIMITS.keysPerMapping) {
+    if (problems.tooMany()) return false;
+    if ('items' in token && hasTooMany(token.items)) {
       problems.at(token.offset, `has more than ${LIMITS.keysPerMapping} entries`);
       return false;
     }
     for (const inner of within(token).reverse()) open.push({ token: inner, depth: depth + 1 });
   }
   return true;
+}
+
+/** Commas with nothing between them all stand before one entry. */
+function hasTooMany(items: readonly { readonly start: readonly CST.SourceToken[] }[]): boolean {
+  const most = LIMITS.keysPerMapping;
+  return items.length > most || items.some(({ start }) => start.length > most);
 }
 
 const REFUSED_TOKENS = new Map<string, string>([
@@ -290,11 +312,21 @@ function within(token: CST.Token): CST.Token[] {
   }
 }
 
+/** 010 is ten in YAML 1.2 and eight in YAML 1.1; who reads 0x1F or 1e2 in a policy has to reckon. */
+const PLAIN_NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$/;
+
 function treeOf(node: ParsedNode | null, problems: Problems, fallback = 0): PolicyTree {
   const at = node?.range[0] ?? fallback;
   if (node === null) return { at, kind: 'scalar', value: null };
   if (isAlias(node) || node.tag !== undefined) return { at, kind: 'refused' };
-  if (isScalar(node)) return { at, kind: 'scalar', value: node.value };
+  if (isScalar(node)) {
+    const written = node.source ?? '';
+    if (Number.isFinite(node.value) && !PLAIN_NUMBER.test(written)) {
+      problems.at(at, `${written} is another number to other readers: write it in plain decimal digits`);
+      return { at, kind: 'refused' };
+    }
+    return { at, kind: 'scalar', value: node.value };
+  }
   if (isSeq(node)) {
     const children = node.items.map((item, name): PolicyChild => {
       const tree = treeOf(item, problems, at);
