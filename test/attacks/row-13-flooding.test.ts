@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect } from 'vitest';
 import { z } from 'zod';
@@ -6,7 +5,7 @@ import { listDigest, type ShownList, sealList } from '../../src/core/approval/sh
 import type { CallContextInput } from '../../src/core/identity/call-context.ts';
 import { PersonId } from '../../src/core/identity/ids.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
-import { proposalKeyOf, type SealedTerms, unseal } from '../../src/core/proposal/seal.ts';
+import { type SealedTerms, unseal } from '../../src/core/proposal/seal.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
 import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
 import { CoolingDown, PendingLimit } from '../../src/guard/call-errors.ts';
@@ -16,7 +15,7 @@ import { LIST_ACTIONS } from '../../src/slack/list-actions.ts';
 import { drawListed } from '../../src/slack/listed-call.ts';
 import { SLACK_PACE } from '../../src/slack/pace.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { ANA, newTestKeys, signedDecision, type TermsOverrides } from '../sealed-terms.ts';
+import { ANA, newTestKeys, signedDecision, type TermsOverrides, testKeys } from '../sealed-terms.ts';
 import { seenIn, viewFor } from '../slack/card-views.ts';
 import { CHANNEL, GLOBEX_CHANNEL, surfaceForTests } from '../slack/surface-for-tests.ts';
 import { type AttackCase, attackRow } from './attack-row.ts';
@@ -48,8 +47,6 @@ const tools = [
     execute: () => null,
   }),
 ];
-const keyBytes = randomBytes(32);
-const keys = { ...newTestKeys(), proposal: proposalKeyOf(keyBytes) };
 const MOST = { agent: 5, tenant: 8 };
 
 const redis = redisForTests();
@@ -58,7 +55,6 @@ const t = surfaceForTests('socket', redis, {
   tools,
   adjust: (parts) => ({
     ...parts,
-    keys: { proposal: keys.proposal, approval: keys.approvalPrivate },
     // The burst that Slack allows: three cards and the gathered one at once.
     pace: { ...SLACK_PACE, posts: { burst: 4, everyMs: 1_000 } },
   }),
@@ -70,7 +66,7 @@ beforeEach(() => {
     policy: POLICY,
     tools,
     redis: redis.connectionOptions,
-    proposalKey: keyBytes,
+    proposalKey: testKeys.proposal,
     logger: pino({ level: 'silent' }),
   });
   renewal = setInterval(() => void t.writeSwitch.renewPermits().catch(() => {}), 500);
@@ -110,9 +106,9 @@ const waiting = async (tenant: string) => redis.client.zcard(`{s0}:tenant:${tena
 async function denied(asked: Asked = {}): Promise<void> {
   const { id } = await ask(asked);
   const record = await t.store.read(id as ProposalId);
-  const unsealed = record && unseal(keys.proposal, record.termsText, record.seal);
+  const unsealed = record && unseal([testKeys.proposal], record.termsText, record.seal);
   if (!unsealed?.ok) throw new Error('the proposal is not sealed');
-  expect(await t.store.decide(signedDecision(unsealed.sealed, 'deny', ANA, { keys }))).toMatchObject({
+  expect(await t.store.decide(signedDecision(unsealed.sealed, 'deny', ANA))).toMatchObject({
     ok: true,
   });
 }
@@ -154,7 +150,7 @@ const chen = () => t.person('U0CHEN');
 async function flood(count: number, given: Partial<TermsOverrides> = {}): Promise<SealedTerms[]> {
   const all: SealedTerms[] = [];
   for (let i = 1; i <= count; i += 1) {
-    all.push(await t.propose({ keys, arguments: { ticket: `T-${i}` }, ...given }));
+    all.push(await t.propose({ arguments: { ticket: `T-${i}` }, ...given }));
   }
   return all;
 }
@@ -236,7 +232,7 @@ function bent(
     },
   ];
 }
-const sealed = (list: ShownList) => sealList(keys.approvalPrivate, list);
+const sealed = (list: ShownList) => sealList(testKeys.approvalPrivate, list);
 
 /** What is approved alone is not approved from a list that our own form signed. */
 function alone(title: string, given: Partial<TermsOverrides>, refusal: string): AttackCase {
