@@ -17,7 +17,7 @@ const NEWLINE = 10;
  */
 export class LineReader {
   readonly #fd: number;
-  buffer = Buffer.allocUnsafe(CHUNK);
+  buffer: Buffer;
   start = 0;
   end = 0;
   /** Counted from 1. */
@@ -32,7 +32,9 @@ export class LineReader {
    * @throws NotReadable
    */
   constructor(path: string) {
-    this.#fd = openPlainFile(path);
+    const { fd, size } = openPlainFile(path);
+    this.#fd = fd;
+    this.buffer = Buffer.allocUnsafe(Math.min(CHUNK, size + 1));
   }
 
   /** `rest`: what stands after the last newline. */
@@ -102,12 +104,13 @@ export function* linesOf(path: string): Generator<string> {
   }
 }
 
-function openPlainFile(path: string): number {
+function openPlainFile(path: string): { fd: number; size: number } {
   let fd: number | undefined;
   try {
     // A pipe would let the verifier wait for ever.
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    if (fstatSync(fd).isFile()) return fd;
+    const stat = fstatSync(fd);
+    if (stat.isFile()) return { fd, size: stat.size };
   } catch (cause) {
     if (fd !== undefined) closeSync(fd);
     throw new NotReadable(notReadable(cause), { cause });

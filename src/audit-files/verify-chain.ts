@@ -81,7 +81,9 @@ export class ChainWalk {
   #n = 0;
   #head: string;
   #entries = 0;
-  #nextSeq = 1;
+  /** Undefined behind a note that this version does not know. */
+  #nextSeq: number | undefined = 1;
+  #unknownNote: number | undefined;
   #keptIndex = 0;
   #cursors: Cursor[] = [];
   #nextMark = Number.POSITIVE_INFINITY;
@@ -90,7 +92,10 @@ export class ChainWalk {
   #keptIsHere = false;
   /** The first line that no checkpoint vouches for so far. */
   #unsigned: { file: string; path: string; line: number } | undefined;
+  /** Kept elsewhere, and of another history. */
   #fork: Mark | undefined;
+  /** So far it was the same. */
+  #agreed = 0;
   readonly #known = new KnownCheckpoints();
   readonly #overlaps: Overlap[] = [];
   readonly #gaps: DeclaredGap[] = [];
@@ -271,11 +276,12 @@ export class ChainWalk {
     let digits = tailAt;
     while (digits > start && isDigit(buffer[digits - 1])) digits -= 1;
     const seq = Number(buffer.toString('latin1', digits, tailAt));
-    if (buffer.toString('latin1', digits - 6, digits) !== '"seq":' || seq !== this.#nextSeq) {
-      const says = `entry ${this.#nextSeq} should stand here, and ${seq} does; no note of the sealer tells of a gap`;
+    const expected = this.#nextSeq ?? seq;
+    if (buffer.toString('latin1', digits - 6, digits) !== '"seq":' || seq !== expected) {
+      const says = `entry ${expected} should stand here, and ${seq} does; no note of the sealer tells of a gap`;
       return { trouble: 'missing', says };
     }
-    this.#nextSeq += 1;
+    this.#nextSeq = expected + 1;
     this.#entries += 1;
     return undefined;
   }
@@ -283,16 +289,15 @@ export class ChainWalk {
   #note(reader: LineReader): Finding | undefined {
     const note = Note.safeParse(jsonOf(reader.text())).data?.note;
     if (note === undefined) {
-      return {
-        trouble: 'unverifiable',
-        says: 'it is a note of the sealer that this version of countersign does not know',
-      };
+      this.#unknownNote ??= this.#n + 1;
+      this.#nextSeq = undefined;
+      return undefined;
     }
     if (note.kind === 'not_an_entry') {
       this.#notEntries += 1;
       return undefined;
     }
-    if (note.expected !== this.#nextSeq) {
+    if (note.expected !== (this.#nextSeq ?? note.expected)) {
       const says = `entry ${this.#nextSeq} should come here, and the sealer noted a gap from ${note.expected} on`;
       return { trouble: 'missing', says };
     }
@@ -410,11 +415,12 @@ export class ChainWalk {
     for (let kept = this.#kept[this.#keptIndex]; kept?.count === n; kept = this.#kept[this.#keptIndex]) {
       this.#keptIndex += 1;
       if (kept.head !== this.#head) this.#fork ??= kept;
+      else if (this.#fork === undefined) this.#agreed = n;
     }
     for (const cursor of this.#cursors) {
       while (cursor.mark?.count === n) {
         if (cursor.mark.head !== this.#head) return this.#mismatch(cursor.mark);
-        if (this.#fork !== undefined) return this.#forked(this.#fork);
+        if (this.#fork !== undefined) return this.#forked(this.#fork, this.#agreed);
         if (cursor.mark.digest === this.#kept.at(-1)?.digest) this.#keptIsHere = true;
         this.#signed = cursor.mark;
         this.#unsigned = undefined;
@@ -433,7 +439,7 @@ export class ChainWalk {
     const signedTwice =
       this.#keys.size > 0 &&
       this.#marksOfHere().some(({ count, head }) => count === this.#n && head === this.#head);
-    if (signedTwice) return this.#forked(mark);
+    if (signedTwice) return this.#forked(mark, this.#signed?.count ?? 0);
     const n = (this.#signed?.count ?? 0) + 1;
     const says = `the checkpoint in ${mark.file}, line ${mark.line}, vouches for another line ${mark.count} than the one that stands here, though the hashes fit each other: they were computed anew`;
     const where = n <= this.#n ? this.#whereUnsigned() : { file: mark.file, line: mark.line };
@@ -450,10 +456,9 @@ export class ChainWalk {
     });
   }
 
-  #forked(mark: Mark): Finding {
+  #forked(mark: Mark, agreed: number): Finding {
     const says = `two signed checkpoints of ${mark.count} lines disagree: the other one is in ${mark.file}, line ${mark.line}`;
-    const n = Math.min((this.#signed?.count ?? 0) + 1, mark.count);
-    return { trouble: 'forked', says, n, through: mark.count, ...this.#whereUnsigned() };
+    return { trouble: 'forked', says, n: Math.min(agreed + 1, mark.count), through: mark.count };
   }
 
   /** Nothing bad was met on the way; is everything there, and does anybody vouch for it? */
@@ -560,7 +565,7 @@ export class ChainWalk {
       };
     }
     const signed = this.#signed?.count ?? 0;
-    if (signed === this.#n) return undefined;
+    if (signed === this.#n) return this.#unknown();
     const says =
       signed === 0
         ? `no checkpoint vouches for any of its ${this.#n} lines`
@@ -573,6 +578,13 @@ export class ChainWalk {
       ...this.#whereUnsigned(),
       doThis: WAIT_FOR_SEALER,
     };
+  }
+
+  #unknown(): Finding | undefined {
+    if (this.#unknownNote === undefined) return undefined;
+    const says = 'it is a note of the sealer that this version of countersign does not know';
+    const doThis = 'Verify with the countersign that wrote these files.';
+    return { trouble: 'unverifiable', says, n: this.#unknownNote, doThis };
   }
 }
 
