@@ -64,7 +64,7 @@ switch:
 /** The rule that most tests decide under; one person of the support group, or the lead. */
 const RULE = { approvers: ['usergroup:S0SUPPORT', 'user:U0LEAD'] };
 
-const ticketClose = defineTool({
+export const TICKET_CLOSE = defineTool({
   name: 'ticket.close',
   description: 'Closes a ticket',
   input: z.strictObject({ ticket: z.string() }),
@@ -101,7 +101,7 @@ export interface SurfaceForTests {
   replica(more?: Partial<SlackSurfaceParts>): Promise<SlackSurface>;
 }
 
-export function policyOf(text = POLICY, tools: readonly ToolDefinition[] = [ticketClose]): PolicyHolder {
+export function policyOf(text = POLICY, tools: readonly ToolDefinition[] = [TICKET_CLOSE]): PolicyHolder {
   return new PolicyHolder(loadPolicyOrThrow(text, { fileName: 'policy.yaml', tools }));
 }
 
@@ -178,7 +178,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
     audit,
     dispatch,
     policy: policyOf(change.policy, change.tools),
-    registry: new ToolRegistry(change.tools ?? [ticketClose]),
+    registry: new ToolRegistry(change.tools ?? [TICKET_CLOSE]),
     keys: { proposal: keys, approval: approvalKeysOf(testKeys.approvalPrivate) },
     logger: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
     once: new OnceMemoryRedis({ redis: client }),
