@@ -522,7 +522,8 @@ export class ChainWalk {
           return { trouble: 'unverifiable', says, ...at, ...readable(old), doThis: WAIT_FOR_SEALER };
         }
         if (kind === 'rest' ? isPrefix(bytes, same) : bytes.equals(same)) continue;
-        const genuine = kind === 'line' && frameOf(old)?.hash === hashOf(old);
+        const frame = kind === 'line' ? frameOf(old) : undefined;
+        const genuine = frame !== undefined && frame.hash === hashOf(old);
         const says = genuine
           ? 'two sealers wrote different lines under this number'
           : 'what a replaced sealer left here is not what the next one wrote under this number';
