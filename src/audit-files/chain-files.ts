@@ -35,17 +35,27 @@ export class ChainFiles {
   readonly chain: ChainName;
   readonly #directory: string;
   readonly #segments: readonly SegmentName[];
+  readonly #segmentBytes: number;
   #lines: AppendFile | undefined;
   #checkpoints: AppendFile | undefined;
 
-  private constructor(directory: string, chain: ChainName, segments: readonly SegmentName[]) {
+  private constructor(
+    directory: string,
+    { chain, segments, segmentBytes }: { chain: ChainName; segments: SegmentName[]; segmentBytes: number },
+  ) {
     this.chain = chain;
     this.#directory = directory;
     this.#segments = segments;
+    this.#segmentBytes = segmentBytes;
+  }
+
+  /** There is none yet. */
+  static begin(root: string, chain: ChainName, segmentBytes = SEGMENT_BYTES): ChainFiles {
+    return new ChainFiles(join(root, chain), { chain, segments: [], segmentBytes });
   }
 
   /** Also where there is none yet. */
-  static async open(root: string, chain: ChainName): Promise<ChainFiles> {
+  static async open(root: string, chain: ChainName, segmentBytes = SEGMENT_BYTES): Promise<ChainFiles> {
     const directory = join(root, chain);
     const names = await readdir(directory).catch((error: unknown) => {
       if (isMissing(error)) return [];
@@ -55,7 +65,7 @@ export class ChainFiles {
       .flatMap((name) => parseSegmentFile(name) ?? [])
       .flatMap(({ name, holds }) => (holds === 'lines' ? [name] : []))
       .sort(inSealingOrder);
-    return new ChainFiles(directory, chain, segments);
+    return new ChainFiles(directory, { chain, segments, segmentBytes });
   }
 
   /** The newest fence that wrote here. */
@@ -93,7 +103,8 @@ export class ChainFiles {
 
   /** @param lines whole ones, the first of them number `first`. On the disk when this resolves. */
   async append(fence: number, first: number, lines: string): Promise<void> {
-    if (this.#lines === undefined || this.#lines.size >= SEGMENT_BYTES) await this.#begin({ first, fence });
+    if (this.#lines === undefined || this.#lines.size >= this.#segmentBytes)
+      await this.#begin({ first, fence });
     await this.#lines?.append(lines);
   }
 

@@ -1,10 +1,8 @@
 import { access, constants, mkdir, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { AuditStream } from '../core/audit/audit-stream.ts';
-import type { AuditPrivateKey } from '../core/audit/checkpoint.ts';
 import type { CheckpointCopies } from './checkpoint-copies.ts';
-import { SealerReplaced, Sealing, type SealingAlarm, type SealingPoint } from './sealing.ts';
+import { SealerReplaced, Sealing, type SealingAlarm, type SealingOptions } from './sealing.ts';
 
 const POLL_MS = 1_000;
 /** Another sealer has the lease: how often to ask for it. */
@@ -31,19 +29,12 @@ export interface SealingHealth {
   readonly warnings: readonly string[];
 }
 
-export interface SealerOptions {
-  readonly stream: AuditStream;
-  readonly directory: string;
-  readonly key: AuditPrivateKey;
+export interface SealerOptions extends Omit<SealingOptions, 'onCheckpoint' | 'onAlarm'> {
   readonly copies?: CheckpointCopies | undefined;
   readonly logger: Logger;
   readonly pollMs?: number | undefined;
   readonly heldMs?: number | undefined;
   readonly retryMs?: number | undefined;
-  readonly leaseMs?: number | undefined;
-  readonly idleCheckpointMs?: number | undefined;
-  readonly kept?: number | undefined;
-  readonly reached?: ((point: SealingPoint) => Promise<void>) | undefined;
 }
 
 const WARNINGS: Readonly<Record<SealingAlarm, string>> = {
@@ -120,16 +111,9 @@ export class Sealer {
   }
 
   #begin(): Promise<Sealing | undefined> {
-    const { stream, directory, key, copies, logger, leaseMs, idleCheckpointMs, kept, reached } =
-      this.#options;
+    const { copies, logger } = this.#options;
     return Sealing.begin({
-      stream,
-      directory,
-      key,
-      leaseMs,
-      idleCheckpointMs,
-      kept,
-      reached,
+      ...this.#options,
       onCheckpoint: (chain, line) => copies?.offer(chain, line),
       onAlarm: (alarm, chain, facts) => {
         this.#alarms.add(alarm);

@@ -5,6 +5,7 @@ import {
   SEALER_LEASE_MS,
   type SealedChain,
   type SealedShard,
+  type StreamItem,
 } from '../core/audit/audit-stream.ts';
 import {
   type AuditPrivateKey,
@@ -12,7 +13,7 @@ import {
   NO_CHECKPOINT,
   signCheckpoint,
 } from '../core/audit/checkpoint.ts';
-import { ChainName, chainOf } from '../core/audit/sealed-line.ts';
+import { ChainName, chainOf, genesisOf } from '../core/audit/sealed-line.ts';
 import { TenantId } from '../core/identity/ids.ts';
 import { shardOfTenant } from '../core/proposal/proposal-id.ts';
 import { type ChainEnd, ChainFiles } from './chain-files.ts';
@@ -45,6 +46,8 @@ export interface SealingOptions {
   readonly kept?: number | undefined;
   readonly idleCheckpointMs?: number | undefined;
   readonly leaseMs?: number | undefined;
+  readonly roundEntries?: number | undefined;
+  readonly segmentBytes?: number | undefined;
   /** For tests that crash or freeze here. */
   readonly reached?: ((point: SealingPoint) => Promise<void>) | undefined;
 }
@@ -86,7 +89,7 @@ export class Sealing {
 
   /** Takes the lease, and goes on where the files end; undefined: somebody else has it. */
   static async begin(options: SealingOptions): Promise<Sealing | undefined> {
-    const { stream, directory } = options;
+    const { stream } = options;
     for (let above = 0; ; ) {
       const since = performance.now();
       const claimed = await stream.claim(above);
@@ -94,8 +97,7 @@ export class Sealing {
       const sealing = new Sealing(options, claimed.fence, { now: claimed.now, since });
       try {
         await options.reached?.('claimed');
-        const files = await allChainFiles(directory);
-        const higher = await sealing.#begin(files);
+        const higher = await sealing.#begin();
         if (higher === undefined) return sealing;
         above = higher;
       } catch (error) {
@@ -129,10 +131,8 @@ export class Sealing {
   }
 
   /** @returns a fence that was seen and is not below ours. */
-  async #begin(files: readonly ChainFiles[]): Promise<number | undefined> {
-    const { stream, reached } = this.#options;
-    const newest = Math.max(0, ...files.map(({ fence }) => fence));
-    if (newest >= this.#fence) return newest;
+  async #begin(): Promise<number | undefined> {
+    const { stream, directory, segmentBytes, reached } = this.#options;
     const remembered: SealedShard[] = [];
     for (let shard = 0; shard < stream.shards; shard += 1) {
       const begun = await stream.begin(shard, this.#fence);
@@ -140,16 +140,19 @@ export class Sealing {
       remembered.push(begun);
     }
     // From here on no other sealer can record anything: what the files hold now is what there is.
+    const files = await allChainFiles(directory, segmentBytes);
+    const newest = Math.max(0, ...files.map(({ fence }) => fence));
+    if (newest >= this.#fence) return newest;
     for (const [shard, memory] of remembered.entries()) await this.#recover(shard, memory, files);
     await reached?.('recovered');
     return undefined;
   }
 
   async #recover(shard: number, memory: SealedShard, all: readonly ChainFiles[]): Promise<void> {
-    const { stream, directory } = this.#options;
+    const { stream, directory, segmentBytes } = this.#options;
     const files = all.filter(({ chain }) => shardOfChain(chain, stream.shards) === shard);
     const missing = [...memory.chains.keys()].filter((name) => !files.some(({ chain }) => chain === name));
-    for (const name of missing) files.push(await ChainFiles.open(directory, name));
+    for (const name of missing) files.push(await ChainFiles.open(directory, name, segmentBytes));
     const ends: { files: ChainFiles; end: ChainEnd; behind: boolean }[] = [];
     for (const file of files) {
       await this.#stillMine();
@@ -186,25 +189,17 @@ export class Sealing {
 
   /** Answers with how much is left. */
   async #sealShard(number: number): Promise<number> {
-    const { stream, reached } = this.#options;
+    const { stream, roundEntries = ROUND_ENTRIES, reached } = this.#options;
     const shard = this.#shards[number];
     if (shard === undefined) throw new RangeError(`there is no shard ${number}`);
     await this.#stillMine();
-    const items = await stream.read(number, shard.through, ROUND_ENTRIES);
+    const items = await stream.read(number, shard.through, roundEntries);
     const last = items.at(-1);
     if (last === undefined) return 0;
     await reached?.('read');
 
     const touched = new Set<Chain>();
-    for (const item of items) {
-      const own = item.entry && (await this.#chain(chainOf(item.entry.tenant, number)));
-      const chain =
-        own !== undefined && item.entry !== undefined && own.growing.addEntry(item.entry)
-          ? own
-          : await this.#chain(chainOf('-', number));
-      if (chain !== own || item.entry === undefined) chain.growing.addOther(item);
-      touched.add(chain);
-    }
+    for (const item of items) touched.add(this.#add(number, item));
     await eachOf([...touched], (chain) => this.#write(chain));
     await reached?.('written');
 
@@ -222,14 +217,25 @@ export class Sealing {
     return advanced.backlog;
   }
 
-  async #chain(name: ChainName): Promise<Chain> {
+  #add(shard: number, item: StreamItem): Chain {
+    if (item.entry !== undefined) {
+      const own = this.#chain(chainOf(item.entry.tenant, shard));
+      if (own.growing.addEntry(item.entry)) return own;
+    }
+    const common = this.#chain(chainOf('-', shard));
+    common.growing.addOther(item);
+    return common;
+  }
+
+  /** Nothing is read here: what is new to a sealer that was frozen may have been sealed by another meanwhile. */
+  #chain(name: ChainName): Chain {
     const known = this.#chains.get(name);
     if (known !== undefined) return known;
-    const files = await ChainFiles.open(this.#options.directory, name);
+    const { directory, segmentBytes } = this.#options;
     const made: Chain = {
       name,
-      files,
-      growing: new GrowingChain(await files.end(), new Set()),
+      files: ChainFiles.begin(directory, name, segmentBytes),
+      growing: new GrowingChain({ count: 0, head: genesisOf(name), seq: 0 }, new Set()),
       known: true,
       checkpoint: { digest: NO_CHECKPOINT, count: 0, at: 0 },
     };
@@ -305,11 +311,11 @@ function isUnsigned({ growing, checkpoint }: Chain): boolean {
   return checkpoint.count !== growing.end.count;
 }
 
-async function allChainFiles(directory: string): Promise<ChainFiles[]> {
+async function allChainFiles(directory: string, segmentBytes?: number): Promise<ChainFiles[]> {
   const names = await readdir(directory);
   const chains = names.flatMap((name) => ChainName.safeParse(name).data ?? []);
   const files: ChainFiles[] = [];
-  for (const chain of chains) files.push(await ChainFiles.open(directory, chain));
+  for (const chain of chains) files.push(await ChainFiles.open(directory, chain, segmentBytes));
   return files;
 }
 
