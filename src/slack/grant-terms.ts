@@ -61,7 +61,7 @@ export function drawGrantTerms(
   team: string,
 ): GrantSight | undefined {
   if (scope.pattern.length > MOST_ARGUMENTS) return undefined;
-  if (tool === undefined || redacts(tool, scope.pattern)) return undefined;
+  if (tool === undefined || redacts(tool, scope.pattern) || !knows(tool, scope.pattern)) return undefined;
   const principal = scope.principal.startsWith('slack:')
     ? mention(scope.principal as Parameters<typeof mention>[0], team)
     : code(scope.principal);
@@ -111,6 +111,12 @@ function prettyLine(value: string): string {
 function redacts(tool: ToolDefinition, pattern: ArgumentPattern): boolean {
   const names = new Set(pattern.map(({ name }) => name));
   return tool.redact.some((path) => names.has(path.split('.')[0] ?? ''));
+}
+
+/** The names stand among our words: they are those of the tool's definition, and never an agent's. */
+function knows(tool: ToolDefinition, pattern: ArgumentPattern): boolean {
+  const properties = propertyOf(tool.inputSchema, 'properties') ?? null;
+  return pattern.every(({ name }) => propertyOf(properties, name) !== undefined);
 }
 
 function notesOn(value: JsonValue): KnownBlock[] {

@@ -1,6 +1,7 @@
 import { describeScope, type SwitchScope, scopeKey } from '../core/switch/scope.ts';
 import type { Closed, OffEntry, Operator, SwitchStatus } from '../core/switch/write-switch.ts';
-import { cutLoudly, visibleText } from '../core/tool/visible-text.ts';
+import { visibleText } from '../core/tool/visible-text.ts';
+import { cutToBudget } from './arguments-text.ts';
 import { operatorMention } from './card.ts';
 import { WRITES_COMMAND } from './subcommand.ts';
 import { asWritten, code, type KnownBlock, localTime, ourNote } from './wording.ts';
@@ -28,10 +29,11 @@ export function whyFor(entry: { by: Operator; why?: string | undefined }, team: 
 /** What somebody typed, exactly as it stands, and said to be that. */
 export function whyBlocks(why: string | undefined): KnownBlock[] {
   if (why === undefined) return [];
-  return [ourNote('Why, as it was typed:'), asWritten(cutLoudly(visibleText(why).text, WHY_SHOWN).text)];
+  return [ourNote('Why, as it was typed:'), asWritten(cutToBudget(visibleText(why).text, WHY_SHOWN).text)];
 }
 
-const WHY_SHOWN = 600;
+/** No more lines than leave what stands below in sight: a button among it. */
+const WHY_SHOWN = { bytes: 1_200, lines: 10 } as const;
 
 function isOutsider(by: Operator, team: string): boolean {
   return by.startsWith('slack:') && !by.startsWith(`slack:${team}/`);
