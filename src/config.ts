@@ -140,6 +140,7 @@ export interface ExecutorConfig extends CommonConfig, ToolConfig {
 export interface GuardConfig extends CommonConfig, ToolConfig {
   /** For reads, which run where the guard is. */
   readonly credentials: CredentialConfig;
+  readonly readLogSample: number;
 }
 
 export type CliConfig = CommonConfig;
@@ -277,6 +278,10 @@ const Variables = z.object({
         ),
     ),
   COUNTERSIGN_CREDENTIALS: Path,
+  COUNTERSIGN_READ_LOG_SAMPLE: z
+    .string()
+    .regex(/^(0|1|0?\.\d{1,9}|1\.0+)$/, 'must be a number from 0 to 1, such as 0.1')
+    .transform(Number),
   // A proposal's id names its shard in two hexadecimal digits.
   COUNTERSIGN_SHARDS: wholeNumber(1, 256),
   COUNTERSIGN_START_DEADLINE_MS: wholeNumber(5, 5_000),
@@ -357,6 +362,10 @@ const HELP: Record<Variable, { example: string; from: string }> = {
     example: '/run/secrets/countersign',
     from: 'a directory with <tenant>/<environment>/<read or write>.json; or set COUNTERSIGN_CRED_<TENANT>__<ENVIRONMENT>__<READ or WRITE>__<NAME>',
   },
+  COUNTERSIGN_READ_LOG_SAMPLE: {
+    example: '0.1',
+    from: 'leave it out to have every read in the log; failed ones always are',
+  },
   COUNTERSIGN_SHARDS: { example: '1', from: '16 for a Redis Cluster; the same everywhere' },
   COUNTERSIGN_START_DEADLINE_MS: { example: '50', from: 'leave it out; the same everywhere' },
   LOG_LEVEL: { example: 'info', from: 'leave it out' },
@@ -367,6 +376,7 @@ const DEFAULTS: Partial<Record<Variable, string>> = {
   SLACK_API_URL: 'https://slack.com/api/',
   HOST: '127.0.0.1',
   COUNTERSIGN_POLICY: './policy.yaml',
+  COUNTERSIGN_READ_LOG_SAMPLE: '1',
   COUNTERSIGN_SHARDS: '1',
   COUNTERSIGN_START_DEADLINE_MS: '50',
   LOG_LEVEL: 'info',
@@ -410,7 +420,7 @@ const READ: Record<Part, readonly Variable[]> = {
     'COUNTERSIGN_APPROVAL_PUBLIC_KEY',
   ],
   executor: [...WITH_TOOLS, 'COUNTERSIGN_APPROVAL_PUBLIC_KEY', 'COUNTERSIGN_CREDENTIALS'],
-  guard: [...WITH_TOOLS, 'COUNTERSIGN_CREDENTIALS'],
+  guard: [...WITH_TOOLS, 'COUNTERSIGN_CREDENTIALS', 'COUNTERSIGN_READ_LOG_SAMPLE'],
   cli: COMMON,
 };
 
@@ -544,6 +554,7 @@ const BUILD: { [P in Part]: (read: Read, credentials: Record<string, string>) =>
     ...commonOf(read),
     ...toolsOf(read),
     credentials: { directory: read.COUNTERSIGN_CREDENTIALS, variables: new Secret(credentials) },
+    readLogSample: there(read.COUNTERSIGN_READ_LOG_SAMPLE),
   }),
   cli: (read) => commonOf(read),
 };

@@ -5,6 +5,7 @@ import { type CredentialProvider, Credentials } from './core/execution/credentia
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
 import { PolicyHolder } from './core/policy/policy-source.ts';
 import { proposalKeyOf, proposalKeysIn } from './core/proposal/seal.ts';
+import { errorForLog } from './core/secrets/error-for-log.ts';
 import type { ToolDefinition } from './core/tool/tool.ts';
 import { ToolRegistry } from './core/tool/tool-registry.ts';
 import { Guard } from './guard/guard.ts';
@@ -33,6 +34,8 @@ export interface GuardOptions {
   /** Default 1; the same in every part. */
   readonly shards?: number;
   readonly logger?: Logger;
+  /** 0 to 1, default 1: which part of the reads that went well are in the log. Those that failed all are. */
+  readonly readLogSample?: number;
 }
 
 /** A guard with the connections under it. */
@@ -56,7 +59,10 @@ export function createGuard(options: GuardOptions): OpenGuard {
   const key = options.proposalKey;
   const proposalKeys = typeof key === 'string' ? proposalKeysIn(key) : ([proposalKeyOf(key)] as const);
   const shards = options.shards ?? 1;
-  const logger = options.logger ?? pino({ name: 'countersign-guard' });
+  const { readLogSample = 1 } = options;
+  if (!(readLogSample >= 0 && readLogSample <= 1))
+    throw new RangeError('readLogSample is a number from 0 to 1');
+  const logger = withSafeErrors(options.logger ?? pino({ name: 'countersign-guard' }));
 
   const connections = openRedis({
     ...(typeof options.redis === 'string' ? { url: options.redis } : { connection: options.redis }),
@@ -80,6 +86,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
     dispatch,
     waiter: new Waiter({ store, news: new ProposalNewsRedis({ subscriber, shards }) }),
     readCredentials: options.readCredentials ?? NO_CREDENTIALS,
+    readLogSample,
     closing: closing.signal,
     shards,
     random: randomBytes,
@@ -99,6 +106,11 @@ export function createGuard(options: GuardOptions): OpenGuard {
       connections.close();
     },
   };
+}
+
+/** Whatever a logger prints of errors otherwise, here it is what is safe to print. */
+export function withSafeErrors(logger: Logger): Logger {
+  return logger.child({}, { serializers: { err: (error: unknown) => errorForLog(error) } });
 }
 
 /** Empty: a tool that asks for a credential gets an error that names it. */

@@ -6,7 +6,7 @@ import type { ExecutorConfig, StartConfig } from './config.ts';
 import { approvalKeysOf } from './core/approval/decision.ts';
 import { StoreUnavailable } from './core/proposal/proposal-store.ts';
 import { PERMIT_RENEWAL_MS, type WriteSwitch } from './core/switch/write-switch.ts';
-import { onceAnOutage } from './create-guard.ts';
+import { onceAnOutage, withSafeErrors } from './create-guard.ts';
 import { Health } from './health.ts';
 import { PolicyFile } from './policy-file.ts';
 import { credentialProviderOf } from './queue/credentials-of-config.ts';
@@ -51,7 +51,8 @@ interface Stores {
 }
 
 /** The approval service: Slack, the cards, the permits of the switch, the sweeper, the audit's sealer. Holds the signing keys. */
-export async function startApprovalService(config: StartConfig, logger: Logger): Promise<RunningPart> {
+export async function startApprovalService(config: StartConfig, given: Logger): Promise<RunningPart> {
+  const logger = withSafeErrors(given);
   const registry = await loadTools(config.toolsPath);
   const policy = await PolicyFile.open(config.policyPath, registry, logger);
   const stores = await openStores(config, 'countersign-approvals', logger).catch((error: unknown) => {
@@ -161,7 +162,8 @@ function oauthOf(config: StartConfig, { redis, subscriber }: RedisConnections): 
 }
 
 /** The executor: the one process that holds credentials for writes. */
-export async function startExecutor(config: ExecutorConfig, logger: Logger): Promise<RunningPart> {
+export async function startExecutor(config: ExecutorConfig, given: Logger): Promise<RunningPart> {
+  const logger = withSafeErrors(given);
   const registry = await loadTools(config.toolsPath);
   // May refuse, so before anything is open.
   const credentials = credentialProviderOf(config.credentials);

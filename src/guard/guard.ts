@@ -1,7 +1,10 @@
-import { z } from 'zod';
 import type { AuditKind } from '../core/audit/audit-entry.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
-import type { CredentialProvider, Credentials } from '../core/execution/credentials.ts';
+import {
+  type CredentialProvider,
+  type Credentials,
+  CredentialsUnavailable,
+} from '../core/execution/credentials.ts';
 import { ToolRejected } from '../core/execution/tool-rejected.ts';
 import type { SignedGrant } from '../core/grant/grant.ts';
 import { grantRefusal } from '../core/grant/grant-judgement.ts';
@@ -21,7 +24,7 @@ import {
 import { type Created, type ProposalLimits, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type SealedTerms, sealTerms, unseal } from '../core/proposal/seal.ts';
-import { scrubJson } from '../core/secrets/scrub.ts';
+import { scrub, scrubbedError, scrubJson } from '../core/secrets/scrub.ts';
 import { describeScope } from '../core/switch/scope.ts';
 import type { SwitchReading, WriteSwitch } from '../core/switch/write-switch.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
@@ -62,6 +65,8 @@ export interface GuardParts extends HandleParts {
   readonly audit: AuditLog;
   /** Credentials for reads alone. The guard has none for writes. */
   readonly readCredentials: CredentialProvider;
+  /** 0 to 1: which part of the reads that went well are in the log. Those that failed all are. */
+  readonly readLogSample: number;
   readonly shards: number;
   readonly random: (bytes: number) => Uint8Array;
 }
@@ -208,13 +213,13 @@ export class Guard {
       );
       const result = resultFrom(value, (json) => scrubJson(json, fetched));
       if (!result.ok) throw new Error('the tool answered with something that is not JSON');
-      this.#parts.logger.info(entry, 'read');
+      this.#noteRead(entry);
       return JSON.parse(result.json);
-    } catch (cause) {
+    } catch (thrown) {
+      const cause = credentials ? scrubbedError(thrown, credentials) : beforeRead(thrown, signal);
       this.#parts.logger.warn({ ...entry, failed: errorName(cause) }, 'read failed');
-      const said = saidByTool(cause, (json) =>
-        credentials === undefined ? json : scrubJson(json, credentials),
-      );
+      const rejected = credentials && rejectionOf(thrown, credentials);
+      const said = rejected ?? errorName(cause);
       throw new ExecutionFailed(
         `${tool.name} could not be read: ${said}. It only reads, so trying once more is safe.`,
         {
@@ -225,6 +230,13 @@ export class Guard {
     } finally {
       limit.release();
     }
+  }
+
+  /** Of many reads that went well a part is enough, and each line says which part. */
+  #noteRead(entry: Readonly<Record<string, unknown>>): void {
+    const { readLogSample: sample, random, logger } = this.#parts;
+    const drawn = sample === 1 ? 0 : Buffer.from(random(4)).readUInt32BE(0) / 2 ** 32;
+    if (drawn < sample) logger.info(sample === 1 ? entry : { ...entry, sample }, 'read');
   }
 
   async #propose(judged: Judged, verdict: Allow | RequireApproval): Promise<ProposalHandle> {
@@ -557,15 +569,26 @@ function coolingDown({ id, state }: ProposalRecord, retryAfterMs: number): Cooli
   return new CoolingDown(id, denial?.person ?? 'A person', why, retryAfterMs);
 }
 
-function errorName(cause: unknown): string {
-  return cause instanceof Error ? visibleText(String(cause.name)).text.slice(0, 64) : 'Error';
+function errorName({ name }: Error): string {
+  return visibleText(name).text.slice(0, 64);
+}
+
+/** What a provider throws may quote the secret that it did not hand out: nothing but its own refusal is known not to. */
+function beforeRead(thrown: unknown, signal: AbortSignal): Error {
+  if (thrown instanceof CredentialsUnavailable) return thrown;
+  if (signal.aborted && thrown === signal.reason && thrown instanceof Error) return thrown;
+  return new CredentialsUnavailable('the credential provider failed');
 }
 
 const SAID_MAX_LENGTH = 500;
 
 /** A tool's own refusal is meant for the caller; of any other error the name is enough. */
-function saidByTool(cause: unknown, scrub: (json: string) => string): string {
-  if (!(cause instanceof ToolRejected)) return errorName(cause);
-  const said = scrub(JSON.stringify(`${String(cause.code)}, ${String(cause.message)}`));
-  return visibleText(z.string().parse(JSON.parse(said)).slice(0, SAID_MAX_LENGTH)).text;
+function rejectionOf(thrown: unknown, credentials: Credentials): string | undefined {
+  try {
+    if (!(thrown instanceof ToolRejected)) return undefined;
+    const said = scrub(`${String(thrown.code)}, ${String(thrown.message)}`, credentials);
+    return visibleText(said.slice(0, SAID_MAX_LENGTH)).text;
+  } catch {
+    return undefined;
+  }
 }

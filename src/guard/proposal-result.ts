@@ -1,4 +1,5 @@
 import type { SignedDecision } from '../core/approval/decision.ts';
+import { doubtOf } from '../core/execution/outcome.ts';
 import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import { visibleText } from '../core/tool/visible-text.ts';
 import {
@@ -79,7 +80,7 @@ function resultOfOutcome(
       );
     case 'unknown':
       throw new OutcomeUnknown(
-        `The call was started and nobody can say whether it took effect: ${outcome.why}. Do NOT repeat it. A person has to look at the system it writes to.`,
+        `The call was started and nobody can say whether it took effect: ${doubtOf(outcome)}. Do NOT repeat it. A person has to look at the system it writes to.`,
         { proposal },
       );
   }

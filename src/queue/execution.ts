@@ -218,7 +218,7 @@ export class Execution {
     try {
       const outcome = await call.outcome;
       logger[outcome.outcome === 'succeeded' ? 'info' : 'warn'](
-        { ...log, ...withoutResult(outcome) },
+        { ...log, ...withoutWords(outcome) },
         'ended',
       );
       const settled = await this.#insist(admission, 'record the outcome', () =>
@@ -429,9 +429,16 @@ function done(state: ProposalState): Attempt {
   };
 }
 
-/** A result can be 64 KiB of somebody's data; the log has no use for it. */
-function withoutResult(outcome: Outcome): Partial<Record<'outcome' | 'code' | 'message' | 'why', string>> {
-  return outcome.outcome === 'succeeded' ? { outcome: outcome.outcome } : outcome;
+/** What a tool says may hold anybody's data, arguments among it: people and the agent are told, the log is not. */
+function withoutWords(outcome: Outcome): Partial<Record<'outcome' | 'code' | 'why', string>> {
+  switch (outcome.outcome) {
+    case 'succeeded':
+      return { outcome: 'succeeded' };
+    case 'failed':
+      return { outcome: 'failed', code: outcome.code };
+    case 'unknown':
+      return { outcome: 'unknown', why: outcome.why };
+  }
 }
 
 function sleepFor(ms: number): number {

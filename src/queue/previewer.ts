@@ -12,8 +12,8 @@ import {
 } from '../core/proposal/preview.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
 import type { ProposalKeys } from '../core/proposal/seal.ts';
-import { scrub } from '../core/secrets/scrub.ts';
-import type { JsonValue } from '../core/tool/strict-json.ts';
+import { redactedValues } from '../core/secrets/redacted-values.ts';
+import { scrub, scrubbedError } from '../core/secrets/scrub.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
 import type { ToolRegistry } from '../core/tool/tool-registry.ts';
 
@@ -106,9 +106,10 @@ export class Previewer {
     const { signal } = limit;
     const { terms } = sealed;
     const { tenant, environment } = terms.context;
+    let credentials = new Credentials({});
     try {
       const scope = { tenant, environment, tool: tool.name, access: 'read' } as const;
-      const credentials = await limit.within(this.#parts.credentials.fetch(scope, signal));
+      credentials = await limit.within(this.#parts.credentials.fetch(scope, signal));
       const run = { context: terms.context, credentials, signal, idempotencyKey: `preview-${terms.id}` };
       const said: unknown = await limit.within(preview(args, run));
       if (typeof said !== 'string') throw new TypeError('a preview is text');
@@ -118,7 +119,7 @@ export class Previewer {
       const cut = Math.max(0, points.length - PREVIEW_CHARACTERS);
       return { kind: 'text', text: cut === 0 ? clean : points.slice(0, PREVIEW_CHARACTERS).join(''), cut };
     } catch (error) {
-      const failed = error instanceof Error ? error.name : 'no error';
+      const failed = scrub(scrubbedError(error, credentials).name, redactedValues(tool, args));
       this.#parts.logger.warn({ proposal: terms.id, tool: tool.name, failed }, 'a preview failed');
       return FAILED;
     } finally {
@@ -148,20 +149,3 @@ export class Previewer {
 
 const FAILED: ShownPreview = { kind: 'failed' };
 type Judged = StartJudgement & { ok: true };
-
-/** What the tool's definition keeps from view must not come back through its preview. */
-function redactedValues(tool: ToolDefinition, args: JsonValue): Credentials {
-  const found = tool.redact.flatMap((path) => textsAt(args, path.split('.')));
-  return new Credentials(Object.fromEntries(found.map((text, i) => [String(i), text])));
-}
-
-function textsAt(value: JsonValue, [key, ...rest]: readonly string[]): string[] {
-  if (value === null || typeof value !== 'object') return key === undefined ? [String(value)] : [];
-  const path = key === undefined ? [] : [key, ...rest];
-  if (isList(value)) return value.flatMap((item) => textsAt(item, path));
-  if (key === undefined) return Object.values(value).flatMap((inner) => textsAt(inner, []));
-  const inner = Object.hasOwn(value, key) ? value[key] : undefined;
-  return inner === undefined ? [] : textsAt(inner, rest);
-}
-
-const isList = (value: JsonValue): value is readonly JsonValue[] => Array.isArray(value);

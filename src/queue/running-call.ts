@@ -1,10 +1,11 @@
 import type { Logger } from 'pino';
 import type { Admission } from '../core/execution/admission.ts';
 import type { Credentials } from '../core/execution/credentials.ts';
-import type { Outcome } from '../core/execution/outcome.ts';
+import { doubtOf, type Outcome } from '../core/execution/outcome.ts';
 import { ToolRejected } from '../core/execution/tool-rejected.ts';
 import type { CallContext } from '../core/identity/call-context.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
+import { redactedValues } from '../core/secrets/redacted-values.ts';
 import { scrub, scrubJson } from '../core/secrets/scrub.ts';
 import type { JsonValue } from '../core/tool/strict-json.ts';
 import { resultFrom, type ToolDefinition } from '../core/tool/tool.ts';
@@ -52,7 +53,9 @@ export class RunningCall {
     this.tool = tool.name;
     const { signal } = this.#stop;
     const run = { context, credentials, signal, idempotencyKey: admission.id };
-    const ended = outcomeOf(tool, credentials, () => tool.execute(args, run));
+    const ended = outcomeOf(tool, { credentials, redacted: redactedValues(tool, args) }, () =>
+      tool.execute(args, run),
+    );
     this.outcome = Promise.race([ended, this.#stopped(ended)]).finally(() => {
       this.#ended = true;
       clearTimeout(this.#timeout);
@@ -109,47 +112,61 @@ export class RunningCall {
   }
 }
 
+/** What no word of an outcome may hold: credentials, and what the tool's definition keeps from view. */
+interface Hidden {
+  readonly credentials: Credentials;
+  readonly redacted: Credentials;
+}
+
 async function outcomeOf(
   tool: ToolDefinition,
-  credentials: Credentials,
+  hidden: Hidden,
   execute: () => Promise<unknown>,
 ): Promise<Outcome> {
   let value: unknown;
   try {
     value = await execute();
   } catch (error) {
-    return outcomeOfError(tool, credentials, error);
+    return outcomeOfError(tool, hidden, error);
   }
-  // Whatever it answered, it did it: a result that cannot be kept is still a success.
-  return { outcome: 'succeeded', result: resultFrom(value, (json) => scrubJson(json, credentials)).json };
+  // Whatever it answered, it did it: a result that cannot be kept is still a success. It is for the agent alone, which
+  // knows what it asked for.
+  return {
+    outcome: 'succeeded',
+    result: resultFrom(value, (json) => scrubJson(json, hidden.credentials)).json,
+  };
 }
 
 /** What was thrown is the tool's, and may itself throw when it is looked at. */
-function outcomeOfError(tool: ToolDefinition, credentials: Credentials, error: unknown): Outcome {
+function outcomeOfError(tool: ToolDefinition, hidden: Hidden, error: unknown): Outcome {
+  // Before it is cut, because half a secret is no longer recognised.
+  const clean = (text: unknown) => bounded(scrub(scrub(String(text), hidden.credentials), hidden.redacted));
   try {
     if (error instanceof ToolRejected) {
-      return {
-        outcome: 'failed',
-        code: bounded(scrub(String(error.code), credentials)),
-        message: bounded(scrub(String(error.message), credentials)),
-      };
+      return { outcome: 'failed', code: clean(error.code), message: clean(error.message) };
     }
-    return inDoubt(tool, 'error', `the tool threw ${said(error, credentials)}`);
+    if (error instanceof Error) {
+      return inDoubt(
+        tool,
+        'error',
+        'the tool threw an error',
+        `${clean(error.name)}: ${clean(error.message)}`,
+      );
+    }
+    return inDoubt(tool, 'error', 'the tool threw what is no error', clean(error));
   } catch {
     return inDoubt(tool, 'error', 'the tool threw something that cannot be read');
   }
 }
 
 /** A read that broke has changed nothing; of a write nobody can say, unless the tool says so with ToolRejected. */
-function inDoubt(tool: ToolDefinition, code: string, why: string): Outcome {
-  return tool.effect === 'read'
-    ? { outcome: 'failed', code, message: bounded(why) }
-    : { outcome: 'unknown', why: bounded(why) };
-}
-
-function said(error: unknown, credentials: Credentials): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return bounded(scrub(text, credentials));
+function inDoubt(tool: ToolDefinition, code: string, why: string, said?: string): Outcome {
+  const unknown = {
+    outcome: 'unknown',
+    why: bounded(why),
+    ...(said === undefined ? {} : { said: bounded(said) }),
+  } as const;
+  return tool.effect === 'read' ? { outcome: 'failed', code, message: bounded(doubtOf(unknown)) } : unknown;
 }
 
 export function bounded(text: string): string {

@@ -541,18 +541,24 @@ function decisionDetail({ statement, signature }: SignedDecision): Record<string
   return { person, as, reason, choice, shown, termsDigest, decidedAt: at, signature };
 }
 
-/** A result may hold anything: its digest proves it, and does not tell it. */
+/** What a tool answers may hold anything, arguments among it: a digest proves it, and does not tell it. */
 function outcomeDetail(outcome: Outcome): Record<string, unknown> {
   switch (outcome.outcome) {
     case 'succeeded':
       return {
         outcome: 'succeeded',
-        resultSha256: createHash('sha256').update(outcome.result, 'utf8').digest('hex'),
+        resultSha256: sha256(outcome.result),
         resultBytes: Buffer.byteLength(outcome.result),
       };
     case 'failed':
-      return { outcome: 'failed', code: outcome.code, message: outcome.message };
-    case 'unknown':
-      return { outcome: 'unknown', why: outcome.why };
+      return { outcome: 'failed', code: outcome.code, messageSha256: sha256(outcome.message) };
+    case 'unknown': {
+      const { why, said } = outcome;
+      return { outcome: 'unknown', why, ...(said === undefined ? {} : { saidSha256: sha256(said) }) };
+    }
   }
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text, 'utf8').digest('hex');
 }

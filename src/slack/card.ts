@@ -1,5 +1,6 @@
 import type { types } from '@slack/bolt';
 import type { SignedDecision } from '../core/approval/decision.ts';
+import { doubtOf } from '../core/execution/outcome.ts';
 import type { ApprovalRule } from '../core/policy/verdict.ts';
 import type { ShownPreview } from '../core/proposal/preview.ts';
 import type { HaltCause, ProposalState } from '../core/proposal/proposal.ts';
@@ -398,7 +399,7 @@ function outcomeWords(state: ProposalState): { label: string; text: string } | u
     return { label: 'What the tool answered:', text: `${state.outcome.code}: ${state.outcome.message}` };
   }
   if (state.status === 'unknown' && state.outcome.outcome === 'unknown') {
-    return { label: 'Why it is not known:', text: state.outcome.why };
+    return { label: 'Why it is not known:', text: doubtOf(state.outcome) };
   }
   if (state.status !== 'halted') return undefined;
   if (state.cause.kind === 'refused') {

@@ -1,13 +1,13 @@
 import { LogLevel, type Logger as SlackLogger } from '@slack/bolt';
 import type { Logger } from 'pino';
+import { withoutTokens } from '../core/secrets/error-for-log.ts';
 
 /**
  * The SDK's words in our log. Its debug messages hold whole payloads and so are dropped, and anything that looks like
  * a token is struck out of the rest.
  */
 export function sdkLogger(logger: Logger): SlackLogger {
-  const words = (messages: readonly unknown[]) =>
-    messages.map(String).join(' ').replace(TOKEN, '(token)').slice(0, 500);
+  const words = (messages: readonly unknown[]) => withoutTokens(messages.map(String).join(' ')).slice(0, 500);
   return {
     debug() {},
     info() {},
@@ -18,5 +18,3 @@ export function sdkLogger(logger: Logger): SlackLogger {
     setName() {},
   };
 }
-
-const TOKEN = /\bx(?:ox[a-z]|app)-[A-Za-z0-9-]+/g;

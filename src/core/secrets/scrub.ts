@@ -2,15 +2,19 @@ import type { Credentials } from '../execution/credentials.ts';
 
 /** Shorter values are not secrets, and blanking them out would garble every message. */
 const SECRET_MIN_LENGTH = 4;
+/** From here on a single line of a longer secret, such as a key in PEM, is one of its own. */
+const LINE_MIN_LENGTH = 16;
 const BLANK = '[credential]';
 
 /**
- * The text without any credential's value: as it is, in JSON, in JSON within JSON, in a URL or a form, and in base64
- * and hex, which are the forms in which downstream errors quote a header, a body or an address.
+ * The text without any credential's value: as it is, in JSON, in JSON within JSON, in HTML, in a URL or a form, and in
+ * base64 and hex, which are the forms in which downstream errors quote a header, a body or an address. A value that is
+ * also a common word is blanked out all the same: a garbled message harms nobody.
  */
 export function scrub(text: string, credentials: Credentials): string {
   // Longest first: one secret can be the beginning of another.
   const forms = Object.values(credentials.values)
+    .flatMap(partsOf)
     .filter((secret) => secret.length >= SECRET_MIN_LENGTH)
     .flatMap(formsOf)
     .sort((a, b) => b.length - a.length);
@@ -28,6 +32,38 @@ export function scrubJson(json: string, credentials: Credentials): string {
   return found ? JSON.stringify(clean) : json;
 }
 
+/** Of a chain of causes: what led to an error is told so far. */
+const DEEPEST = 5;
+
+/**
+ * An error to hand on in place of one that a tool threw: the names and words of it and of what caused it, scrubbed, and
+ * nothing else. An HTTP client's error carries the whole request that it made, its headers and its body.
+ */
+export function scrubbedError(thrown: unknown, credentials: Credentials, depth = DEEPEST): Error {
+  try {
+    if (!(thrown instanceof Error)) return new Error(scrub(String(thrown), credentials));
+    const inner = (error: unknown) => scrubbedError(error, credentials, depth - 1);
+    const cause = thrown.cause === undefined || depth === 0 ? {} : { cause: inner(thrown.cause) };
+    const message = scrub(String(thrown.message), credentials);
+    const clean =
+      thrown instanceof AggregateError && depth > 0
+        ? new AggregateError(thrown.errors.map(inner), message, cause)
+        : new Error(message, cause);
+    clean.name = scrub(String(thrown.name), credentials);
+    clean.stack = scrub(String(thrown.stack), credentials);
+    return clean;
+  } catch {
+    return new Error('something was thrown that cannot be read');
+  }
+}
+
+/** Without the blanks around it, as a header carries it; and each long line, as an error quotes a key in PEM. */
+function partsOf(secret: string): string[] {
+  const lines = secret.split(/\r?\n/).map((line) => line.trim());
+  const long = lines.filter((line) => line.length >= LINE_MIN_LENGTH && !line.startsWith('-----'));
+  return [...new Set([secret, secret.trim(), ...(lines.length > 1 ? long : [])])];
+}
+
 function scrubbed(value: unknown, clean: (text: string) => string): unknown {
   if (typeof value === 'string') return clean(value);
   if (typeof value === 'number') return clean(String(value)) === String(value) ? value : BLANK;
@@ -39,22 +75,44 @@ function scrubbed(value: unknown, clean: (text: string) => string): unknown {
 function formsOf(secret: string): string[] {
   const bytes = Buffer.from(secret, 'utf8');
   const inUrl = encodeURIComponent(secret.toWellFormed());
+  const base64 = base64Forms(bytes);
   const forms = [
     secret,
     inJson(secret),
     inJson(inJson(secret)),
+    inAsciiJson(secret),
+    inHtml(secret),
     inUrl,
+    encodeURIComponent(inUrl),
     inUrl.replaceAll(/%[0-9A-F]{2}/g, (octet) => octet.toLowerCase()),
     new URLSearchParams({ v: secret }).toString().slice('v='.length),
     bytes.toString('hex'),
     bytes.toString('hex').toUpperCase(),
-    ...base64Forms(bytes),
+    ...base64,
+    ...base64.map(encodeURIComponent),
   ];
   return [...new Set(forms)];
 }
 
 function inJson(text: string): string {
   return JSON.stringify(text).slice(1, -1);
+}
+
+/** As many languages write it: everything beyond ASCII escaped. */
+function inAsciiJson(text: string): string {
+  return inJson(text).replaceAll(
+    /[^\x20-\x7e]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+function inHtml(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll("'", '&#39;');
 }
 
 /**

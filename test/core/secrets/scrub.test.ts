@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Credentials } from '../../src/core/execution/credentials.ts';
-import { scrub, scrubJson } from '../../src/core/secrets/scrub.ts';
+import { Credentials } from '../../../src/core/execution/credentials.ts';
+import { scrub, scrubJson } from '../../../src/core/secrets/scrub.ts';
 
 const secret = 'p4ss"word/ü+';
 const credentials = new Credentials({
