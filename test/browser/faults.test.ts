@@ -41,6 +41,15 @@ async function bring(fault: string): Promise<void> {
   await ana.page.keyboard.press('Escape');
 }
 
+/**
+ * How many admissions stand. An executor that was held up on its way to the start gives its admission back, and asks
+ * anew: that is none.
+ */
+function admissionsIn(audited: string[]): number {
+  const count = (kind: string) => audited.filter((one) => one === kind).length;
+  return count('admission.granted') - count('admission.returned');
+}
+
 /** What the audit says of one proposal, oldest first. */
 async function auditedOf(id: string): Promise<string[]> {
   const entries = await parts.audit.read({ tenant: 'acme', limit: 1000 });
@@ -60,7 +69,7 @@ describe('the faults of the page, on the real product', () => {
     await ana.page.locator('#faults-button').getByText('Faults', { exact: true }).waitFor();
     const audited = await auditedOf(handle.id);
     expect(audited.filter((kind) => kind === 'decision.approve')).toHaveLength(1);
-    expect(audited.filter((kind) => kind === 'admission.granted')).toHaveLength(1);
+    expect(admissionsIn(audited)).toBe(1);
     const journal = await parts.helpDesk.journal();
     expect(journal.filter((line) => JSON.stringify(line).includes('ACME-1016'))).toHaveLength(1);
   });
@@ -74,10 +83,10 @@ describe('the faults of the page, on the real product', () => {
     await ana.answerConfirm('Approve');
     await expect(handle.result()).resolves.toMatchObject({ status: 'closed' });
     await ana.waitForMessage('This message is an earlier copy of a card');
-    expect(await ana.messages(handle.id).count()).toBe(1);
+    await expect.poll(() => ana.messages(handle.id).count()).toBe(1);
     const audited = await auditedOf(handle.id);
     expect(audited.filter((kind) => kind === 'decision.approve')).toHaveLength(1);
-    expect(audited.filter((kind) => kind === 'admission.granted')).toHaveLength(1);
+    expect(admissionsIn(audited)).toBe(1);
   });
 
   it('while Slack is down a click is answered at once and decides nothing; afterwards the same card is decided', async () => {
@@ -89,16 +98,18 @@ describe('the faults of the page, on the real product', () => {
     await ana.message(handle.id).getByRole('alert').getByText('dispatch_failed').waitFor();
     expect(await handle.status()).toBe('pending');
     await bring('clear');
-    await expect.poll(() => parts.slack.connections(), { timeout: 15_000 }).toBeGreaterThan(0);
+    await expect.poll(() => parts.slack.connections()).toBeGreaterThan(0);
     await ana.clickButton(handle.id, 'Approve');
     await ana.answerConfirm('Approve');
     await expect(handle.result()).resolves.toMatchObject({ status: 'closed' });
-    expect(await ana.messages(handle.id).count()).toBe(1);
+    await expect.poll(() => ana.messages(handle.id).count()).toBe(1);
   });
 
   it('a deleted card is not brought back to life by a click; what is decided elsewhere is posted anew', async () => {
     const handle = await propose('ACME-1042');
+    // A card that is due to be drawn again would come back: with its preview it is complete.
     const card = await ana.waitForMessage(handle.id);
+    await card.getByText('What the tool says it would do').waitFor();
     await card.getByRole('button', { name: 'Delete this message' }).press('Enter');
     await ana.answerConfirm('Delete');
     await card.waitFor({ state: 'detached' });
@@ -117,7 +128,7 @@ describe('the faults of the page, on the real product', () => {
     await ana.page.locator('#faults-button').getByText('Faults: 1 active').waitFor();
     const handles: Awaited<ReturnType<typeof propose>>[] = [];
     for (const id of ['ACME-1007', 'ACME-1013', 'ACME-1014']) handles.push(await propose(id));
-    for (const { id } of handles) await ana.messages(id).first().waitFor({ timeout: 20_000 });
+    for (const { id } of handles) await ana.messages(id).first().waitFor();
     for (const { id } of handles) expect(await ana.messages(id).count()).toBe(1);
     const shown = await ana.page.locator('#messages article.message').allTextContents();
     const order = shown.map((text) => handles.findIndex(({ id }) => text.includes(id)));

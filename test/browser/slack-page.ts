@@ -22,7 +22,7 @@ const FLAGS = [
 ];
 
 /** Long enough for a slow machine; nothing waits this long unless something is wrong. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 25_000;
 
 export interface Look {
   /** T0ACME where it is left out. */

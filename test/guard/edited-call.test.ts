@@ -8,6 +8,7 @@ import { PersonId } from '../../src/core/identity/ids.ts';
 import { newProposalId, ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../../src/core/proposal/proposal-terms.ts';
 import { type SealedTerms, sealTerms, unseal } from '../../src/core/proposal/seal.ts';
+import { PERMIT_RENEWAL_MS } from '../../src/core/switch/write-switch.ts';
 import { canonicalJson } from '../../src/core/tool/canonical-json.ts';
 import { digestOf } from '../../src/core/tool/digest.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
@@ -53,10 +54,13 @@ const CALL = { tool: 'ticket.close', args: { id: 'ACME-1' } };
 
 let guard: OpenGuard;
 let store: ProposalStoreRedis;
+let renewal: NodeJS.Timeout;
 beforeEach(async () => {
   const parts = { redis: redis.client, shards: 1 };
   store = new ProposalStoreRedis({ ...parts, keys: [testKeys.proposal] });
-  await new WriteSwitchRedis(parts).on({ scope: {}, by: 'cli:test', why: 'test', expectedEpoch: 0 });
+  const writeSwitch = new WriteSwitchRedis(parts);
+  await writeSwitch.on({ scope: {}, by: 'cli:test', why: 'test', expectedEpoch: 0 });
+  renewal = setInterval(() => void writeSwitch.renewPermits().catch(() => {}), PERMIT_RENEWAL_MS);
   guard = createGuard({
     policy: POLICY,
     tools,
@@ -65,7 +69,10 @@ beforeEach(async () => {
     logger: pino({ level: 'silent' }),
   });
 });
-afterEach(() => guard.close());
+afterEach(() => {
+  clearInterval(renewal);
+  return guard.close();
+});
 
 async function opened(id: ProposalId): Promise<SealedTerms> {
   const record = await store.read(id);
@@ -192,7 +199,7 @@ describe('an agent whose call a person changed', () => {
       const handle = await guard.propose(CALL, CONTEXT);
       const cause = JSON.stringify({ kind: 'edited', by: ANA, to: await forge() });
       await redis.client.hset(proposalKey(handle.id), { status: 'halted', haltedAt: '1', cause });
-      await expect(handle.result({ timeout: 2_000 })).rejects.toBeInstanceOf(Unavailable);
+      await expect(handle.result({ timeout: 20_000 })).rejects.toBeInstanceOf(Unavailable);
       await expect(handle.status()).rejects.toBeInstanceOf(CallError);
     }
   });

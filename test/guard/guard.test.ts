@@ -11,6 +11,7 @@ import type { CallContextInput } from '../../src/core/identity/call-context.ts';
 import { loadPolicyOrThrow } from '../../src/core/policy/policy-load.ts';
 import { PolicyHolder } from '../../src/core/policy/policy-source.ts';
 import { proposalKeyOf, unseal } from '../../src/core/proposal/seal.ts';
+import { PERMIT_RENEWAL_MS } from '../../src/core/switch/write-switch.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { createGuard, type OpenGuard } from '../../src/create-guard.ts';
@@ -499,6 +500,8 @@ async function open(): Promise<World> {
   const parts = { redis: connection, shards: 1 };
   const writeSwitch = new WriteSwitchRedis({ ...parts, startDeadlineMs: 5 });
   await writeSwitch.on({ scope: {}, by: 'cli:test', why: 'test', expectedEpoch: 0 });
+  const renewal = setInterval(() => void writeSwitch.renewPermits().catch(() => {}), PERMIT_RENEWAL_MS);
+  ends.push(() => clearInterval(renewal));
   const dispatch = new DispatchBullMQ({ connection, shards: 1 });
   ends.push(() => dispatch.close());
   return {

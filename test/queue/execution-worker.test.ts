@@ -7,6 +7,7 @@ import { Queue, QueueEvents } from 'bullmq';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import { shardOfProposal } from '../../src/core/proposal/proposal-id.ts';
+import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import type { ToolDefinition } from '../../src/core/tool/tool.ts';
 import type { ExecutionParts } from '../../src/queue/execution.ts';
 import { ExecutionWorker } from '../../src/queue/execution-worker.ts';
@@ -314,26 +315,25 @@ describe('executor processes', () => {
   }
 
   it('[execution:at-most-once] four of them run fifty approved calls once each', async () => {
-    const [, sealed] = await Promise.all([
-      Promise.all([executor(), executor(), executor(), executor()]),
-      Promise.all(
-        Array.from({ length: 50 }, (_, i) =>
-          parts.approvedCall({ args: { ticket: `T-${i}` }, context: i % 2 ? {} : { tenant: 'acme' } }),
-        ),
-      ),
-    ]);
+    await Promise.all([executor(), executor(), executor(), executor()]);
+    const sealed: SealedTerms[] = [];
+    for (let i = 0; i < 50; i += 1) {
+      const context = i % 2 ? {} : { tenant: 'acme' };
+      sealed.push(await parts.approvedCall({ args: { ticket: `T-${i}` }, context }));
+    }
     // Several jobs for each proposal, as after crashes, retries and sweeps.
-    await Promise.all(
-      sealed.flatMap(({ terms }) => {
-        const queue = queueOf(terms.id);
-        return [
-          parts.dispatch.wake(terms.id),
-          queue.add('proposal', { id: terms.id }, { jobId: `${terms.id}.x` }),
-          queue.add('proposal', { id: terms.id }, { jobId: `${terms.id}.y` }),
-        ];
-      }),
-    );
-    await Promise.all(sealed.map(({ terms }) => is(terms.id, 'succeeded')));
+    const queues = new Map<number, Queue>();
+    for (const { id } of sealed.map(({ terms }) => terms)) {
+      const shard = shardOfProposal(id);
+      const queue = queues.get(shard) ?? queueOf(id);
+      queues.set(shard, queue);
+      await Promise.all([
+        parts.dispatch.wake(id),
+        queue.add('proposal', { id }, { jobId: `${id}.x` }),
+        queue.add('proposal', { id }, { jobId: `${id}.y` }),
+      ]);
+    }
+    for (const { terms } of sealed) await is(terms.id, 'succeeded');
     expect(started().sort()).toEqual(sealed.map((_, i) => `T-${i}`).sort());
   }, 60_000);
 
@@ -343,7 +343,7 @@ describe('executor processes', () => {
     await parts.dispatch.wake(sealed.terms.id);
     await until('it runs', () => started().length === 1);
     victim.kill('SIGKILL');
-    await executor({ leaseMs: 1_000 });
+    await executor();
     await is(sealed.terms.id, 'unknown');
     await parts.dispatch.wake(sealed.terms.id);
     const next = await parts.approvedCall({ args: { ticket: 'T-2' } });
@@ -353,7 +353,7 @@ describe('executor processes', () => {
   }, 60_000);
 
   it('[execution:at-most-once] frozen past its lease and thawed changes nothing that was settled', async () => {
-    const frozen = await executor({ leaseMs: 600 });
+    const frozen = await executor({ leaseMs: 2_000 });
     const sealed = await parts.approvedCall({ args: { ticket: 'hang-1' } });
     await parts.dispatch.wake(sealed.terms.id);
     await until('it runs', () => started().length === 1);

@@ -8,7 +8,7 @@ import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import type { ToolDefinition, ToolRun } from '../../src/core/tool/tool.ts';
 import { Execution, type ExecutionParts } from '../../src/queue/execution.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { RunningParts, SECRET, TOKENS, until } from './running-parts.ts';
+import { RunningParts, SECRET, START_DEADLINE_MS, TOKENS, until } from './running-parts.ts';
 import { BEN, closeTicketWith, createTicket, POLICY_TEXT, TOOLS, writeDatabase } from './sealed-call.ts';
 
 const server = redisForTests();
@@ -22,7 +22,8 @@ const counting = (then: (run: ToolRun) => unknown = () => ({ closed: true })) =>
   });
 
 const executionOf = (tool: ToolDefinition, changes: Partial<ExecutionParts> = {}) =>
-  new Execution(parts.executionParts(tool, changes));
+  // How soon it has to start is the subject of tests of its own.
+  new Execution(parts.executionParts(tool, { startDeadlineMs: 20_000, ...changes }));
 
 /** The real store, some of its methods wrapped. */
 function storeWith(wrapped: Partial<ProposalStore>): ProposalStore {
@@ -87,8 +88,13 @@ describe('an approved call', () => {
 
   it('[execution:at-most-once] of twenty attempts at once runs in one', async () => {
     const sealed = await parts.approvedCall();
-    const slow = counting(() => new Promise((resolve) => setTimeout(() => resolve('done'), 500)));
-    const attempts = Array.from({ length: 20 }, () => executionOf(slow).attempt(sealed.terms.id));
+    let others = 0;
+    const slow = counting(() => until('all others have ended', () => others === 19));
+    const attempts = Array.from({ length: 20 }, async () => {
+      const attempt = await executionOf(slow).attempt(sealed.terms.id);
+      others += 1;
+      return attempt;
+    });
     const ended = await Promise.all(attempts);
     expect(runs).toHaveLength(1);
     expect(ended.filter(({ next }) => next === 'done')).toHaveLength(1);
@@ -171,7 +177,7 @@ describe('an approved call', () => {
 
   it('waits, and fetches no credentials, while no approval service is alive to hear off', async () => {
     const sealed = await parts.approvedCall();
-    await parts.redis.del('{s0}:armed', '{s1}:armed');
+    await parts.losePermits();
     let fetched = 0;
     const credentials = {
       fetch: async () => {
@@ -242,17 +248,20 @@ describe('a call that is not approved', () => {
 });
 
 describe('the time between asking and starting', () => {
+  const punctual = (store: ProposalStore) =>
+    executionOf(counting(), { store, startDeadlineMs: START_DEADLINE_MS });
+
   it('over the limit gives the admission back, and the call runs later', async () => {
     const sealed = await parts.approvedCall();
     let slow = 2;
     const store = storeWith({
       admit: async (ask) => {
         const admitted = await parts.store.admit(ask);
-        if (slow-- > 0) await new Promise((resolve) => setTimeout(resolve, 70));
+        if (slow-- > 0) await new Promise((resolve) => setTimeout(resolve, START_DEADLINE_MS + 20));
         return admitted;
       },
     });
-    const attempt = await executionOf(counting(), { store }).attempt(sealed.terms.id);
+    const attempt = await punctual(store).attempt(sealed.terms.id);
     expect(attempt).toMatchObject({ next: 'done', status: 'succeeded' });
     expect(runs).toHaveLength(1);
     expect((await auditKinds(sealed.terms.id)).filter((kind) => kind === 'admission.returned')).toHaveLength(
@@ -265,11 +274,11 @@ describe('the time between asking and starting', () => {
     const store = storeWith({
       admit: async (ask) => {
         const admitted = await parts.store.admit(ask);
-        await new Promise((resolve) => setTimeout(resolve, 60));
+        await new Promise((resolve) => setTimeout(resolve, START_DEADLINE_MS + 20));
         return admitted;
       },
     });
-    const attempt = await executionOf(counting(), { store }).attempt(sealed.terms.id);
+    const attempt = await punctual(store).attempt(sealed.terms.id);
     expect(attempt).toMatchObject({ next: 'again', status: 'approved' });
     expect(await parts.statusOf(sealed.terms.id)).toBe('approved');
     expect(runs).toHaveLength(0);
@@ -285,9 +294,7 @@ describe('the time between asking and starting', () => {
         return admitted;
       },
     });
-    expect(await executionOf(counting(), { store }).attempt(sealed.terms.id)).toMatchObject({
-      status: 'halted',
-    });
+    expect(await punctual(store).attempt(sealed.terms.id)).toMatchObject({ status: 'halted' });
     expect(runs).toHaveLength(0);
   });
 });
@@ -362,9 +369,9 @@ describe('the outcome', () => {
 
   it('keeps its lease while the tool runs longer than it', async () => {
     const sealed = await parts.approvedCall();
-    const tool = counting(() => new Promise((resolve) => setTimeout(() => resolve('done'), 900)));
-    const attempt = executionOf(tool, { leaseMs: 300 }).attempt(sealed.terms.id);
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    const tool = counting(() => new Promise((resolve) => setTimeout(() => resolve('done'), 2_000)));
+    const attempt = executionOf(tool, { leaseMs: 1_500 }).attempt(sealed.terms.id);
+    await new Promise((resolve) => setTimeout(resolve, 1_700));
     expect(await parts.store.declareUnknown(sealed.terms.id, 'test')).toBe('not_due');
     expect(await attempt).toMatchObject({ status: 'succeeded' });
   });
@@ -385,12 +392,13 @@ describe('the outcome', () => {
       termsDigest: sealed.termsDigest,
       admission: randomBytes(16).toString('hex'),
       executor: 'dead:1',
-      leaseMs: 120,
+      leaseMs: 60_000,
     });
-    expect(admitted.ok).toBe(true);
+    if (!admitted.ok) throw new Error(admitted.refusal);
     const execution = executionOf(counting());
     expect(await execution.attempt(sealed.terms.id)).toMatchObject({ next: 'again', status: 'executing' });
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await parts.store.extendLease(admitted.admission, 1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
     expect(await execution.attempt(sealed.terms.id)).toMatchObject({ next: 'done', status: 'unknown' });
     expect(runs).toHaveLength(0);
   });

@@ -29,6 +29,8 @@ import {
 
 export const SECRET = 'hunter2-the-write-token';
 export const SHARDS = 2;
+/** Longer than the product's: on a busy machine an admission's answer may take its time. For the switch and the executor. */
+export const START_DEADLINE_MS = 300;
 const LIMITS = { pendingPerAgent: 1_000, pendingPerTenant: 1_000 };
 
 /** The real store, switch and dispatch over one Redis, and what a guard and an approval service do with them. */
@@ -47,7 +49,11 @@ export class RunningParts {
     this.#connections = openRedis({ connection, name: 'test', onError: () => {} });
     this.redis = this.#connections.redis;
     this.store = new ProposalStoreRedis({ redis: this.redis, shards: SHARDS, keys: [PROPOSAL_KEY] });
-    this.writeSwitch = new WriteSwitchRedis({ redis: this.redis, shards: SHARDS, startDeadlineMs: 50 });
+    this.writeSwitch = new WriteSwitchRedis({
+      redis: this.redis,
+      shards: SHARDS,
+      startDeadlineMs: START_DEADLINE_MS,
+    });
     this.dispatch = new DispatchBullMQ({ connection: this.redis, shards: SHARDS });
     this.logger = pino({ level: 'trace' }, { write: (line: string) => void this.logged.push(line) });
     this.#renewal = setInterval(() => void this.writeSwitch.renewPermits().catch(() => {}), 1_000);
@@ -117,9 +123,16 @@ export class RunningParts {
       keys: { proposal: [PROPOSAL_KEY], approval: [APPROVAL_PUBLIC_KEY] },
       credentials: TOKENS,
       executorId: 'test:1',
+      startDeadlineMs: START_DEADLINE_MS,
       logger: this.logger,
       ...changes,
     };
+  }
+
+  /** No approval service is alive any more to hear `off`. */
+  async losePermits(): Promise<void> {
+    clearInterval(this.#renewal);
+    await this.redis.del('{s0}:armed', '{s1}:armed');
   }
 
   async close(): Promise<void> {
@@ -136,7 +149,7 @@ export const TOKENS: CredentialProvider = {
 export async function until(
   what: string,
   holds: () => Promise<boolean> | boolean,
-  withinMs = 10_000,
+  withinMs = 20_000,
 ): Promise<void> {
   const end = performance.now() + withinMs;
   while (!(await holds())) {

@@ -58,10 +58,12 @@ describe('the sweeper', () => {
       admission: 'a'.repeat(32),
       executor: 'gone:1',
     };
-    await parts.store.admit({ ...ask, leaseMs: 30 });
+    const admitted = await parts.store.admit({ ...ask, leaseMs: 60_000 });
+    if (!admitted.ok) throw new Error(admitted.refusal);
     await sweeper().sweep();
     expect(await parts.statusOf(sealed.terms.id)).toBe('executing');
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await parts.store.extendLease(admitted.admission, 1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
     expect(await sweeper().sweep()).toMatchObject({ declaredUnknown: 1 });
     expect(await parts.statusOf(sealed.terms.id)).toBe('unknown');
   });

@@ -82,8 +82,17 @@ describe('a connection', () => {
     ]);
     expect(given.map((result) => result.status)).toEqual(['rejected', 'rejected']);
     await redis.server.restart();
-    await expect.poll(() => client.status, { timeout: 10_000 }).toBe('ready');
+    await expect.poll(() => client.status).toBe('ready');
     expect(await client.mget('before', 'late', 'later')).toEqual(['1', null, null]);
+  });
+
+  it('does not take its own being busy for a silence of Redis', async () => {
+    const { redis: client } = open();
+    await answerOf(client, () => client.ping());
+    const answer = answerOf(client, () => client.ping(), 50);
+    await Promise.resolve();
+    for (const until = performance.now() + 500; performance.now() < until; );
+    expect(await answer).toBe('PONG');
   });
 
   it('says so at once where it was closed', async () => {

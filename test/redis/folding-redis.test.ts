@@ -90,7 +90,7 @@ describe('where people meet proposals', () => {
     const card = { team: 'T0ACME', channel: 'C0ACMEAPP', ts: '1.2' };
     await folding.digestDrawn(mark, card);
     await expect
-      .poll(() => other.claimDigests(5, 45_000), { timeout: 5_000 })
+      .poll(() => other.claimDigests(5, 45_000))
       .toMatchObject([{ waiting: [{ count: 2 }], settled: { denied: 1 }, card }]);
   });
 

@@ -96,7 +96,7 @@ it('tells of a gap after the connection was lost, once word comes through again'
 
   await redis.server.kill9();
   await redis.server.restart();
-  await expect.poll(() => count.gaps, { timeout: 10_000 }).toBe(2);
+  await expect.poll(() => count.gaps).toBe(2);
 });
 
 it('[redis:down-means-no] says so where nothing can be followed, and leaves nothing behind', async () => {

@@ -263,8 +263,7 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
       error: 'operation_timeout',
       text: '/agent-writes failed with the error "operation_timeout"',
     });
-    expect(performance.now() - before).toBeGreaterThan(2900);
-    expect(performance.now() - before).toBeLessThan(4000);
+    expect(performance.now() - before).toBeGreaterThan(2_900);
   });
 
   it('opens the Home tab, where the app publishes its view', async () => {

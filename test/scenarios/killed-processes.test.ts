@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
+import { PERMIT_LIFE_MS } from '../../src/core/switch/write-switch.ts';
 import { OutcomeUnknown } from '../../src/guard/call-errors.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import { CHANNEL, CONTEXT, type LedgerInstallation, startLedgerInstallation } from './ledger-installation.ts';
 
-const WAIT_MS = 20_000;
+/** A replica that is killed while it draws a card keeps its channel waiting for half a minute. */
+const WAIT_MS = 50_000;
 
 let world: LedgerInstallation | undefined;
 afterEach(async () => {
@@ -40,7 +42,7 @@ describe('a part that is killed', () => {
     await world.ana.click(await world.card(next.id), ACTIONS.approve);
     await expect(next.result({ timeout: WAIT_MS })).resolves.toEqual({ written: 'two' });
     expect(world.ledger()).toEqual(['one', 'two']);
-  }, 60_000);
+  }, 150_000);
 
   it('the approval service, between the decision and the queue: the call runs after its restart, once', async () => {
     world = await startLedgerInstallation();
@@ -69,7 +71,7 @@ describe('a part that is killed', () => {
       (message) => message.ts === card.ts && !message.blocks.some((block) => block.type === 'actions'),
       WAIT_MS,
     );
-  }, 60_000);
+  }, 150_000);
 
   it('the agent, while it waits: another process attaches and gets the result (in HTTP mode)', async () => {
     world = await startLedgerInstallation('http');
@@ -82,31 +84,28 @@ describe('a part that is killed', () => {
     const handle = await world.guard.attach(id, { ...CONTEXT, run: 'after-the-crash' });
     await expect(handle.result({ timeout: WAIT_MS })).resolves.toEqual({ written: 'from the agent' });
     expect(world.ledger()).toEqual(['from the agent']);
-  }, 60_000);
+  }, 150_000);
 
   it('[switch:dead-man] every approval service: writes stop by themselves within the life of a permit', async () => {
     world = await startLedgerInstallation();
     world.letGo();
     await world.approvals.kill9();
-    const killedAt = performance.now();
-    let stoppedAfterMs: number | undefined;
-    while (stoppedAfterMs === undefined && performance.now() - killedAt < WAIT_MS) {
-      const refused = await world.guard.propose(write('x'), CONTEXT).then(
+    const { guard, redis } = world;
+    const client = new Redis(redis.connectionOptions);
+    const left = await client.pttl('{s0}:armed');
+    client.disconnect();
+    expect(left).toBeLessThanOrEqual(PERMIT_LIFE_MS);
+    const proposing = () =>
+      guard.propose(write('x'), CONTEXT).then(
         (handle) => handle.withdraw().then(() => undefined),
         (error: unknown) => error,
       );
-      if (refused !== undefined) {
-        expect(refused).toMatchObject({ code: 'writes_disabled' });
-        stoppedAfterMs = performance.now() - killedAt;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    expect(stoppedAfterMs).toBeLessThan(7_000);
+    await expect.poll(proposing).toMatchObject({ code: 'writes_disabled' });
     expect(world.ledger()).toEqual([]);
     // And come back by themselves with the service: the durable state was on all the time.
     await world.approvals.start();
     await until(async () => (await world?.writeSwitch.status())?.state === 'on');
-  }, 60_000);
+  }, 150_000);
 });
 
 function write(entry: string) {

@@ -147,7 +147,7 @@ describe('the cards of a channel', () => {
       .toSorted((a, b) => Number(a.ts) - Number(b.ts))
       .map(({ text }) => text);
   const showing = (id: string, words: string) =>
-    expect.poll(async () => seenIn((await cardOf(id))?.blocks), { timeout: 8_000 }).toContain(words);
+    expect.poll(async () => seenIn((await cardOf(id))?.blocks)).toContain(words);
   const posts = () => slack.traffic.calls('chat.postMessage');
   const eventually = { timeout: 8_000 };
   const acmeChannel = () => {
@@ -168,7 +168,7 @@ describe('the cards of a channel', () => {
       const ids = await proposeMany(30);
       await Promise.all([publisher(), publisher(), publisher()]);
       await expect.poll(async () => (await cards()).length, eventually).toBe(30);
-      expect(await cards()).toEqual(ids);
+      await expect.poll(() => cards()).toEqual(ids);
       expect(posts().every(({ status }) => status === 200)).toBe(true);
     });
 
@@ -178,7 +178,7 @@ describe('the cards of a channel', () => {
       const ids = await proposeMany(8);
       await Promise.all([publisher(), publisher()]);
       await expect.poll(async () => (await cards()).length, eventually).toBe(8);
-      expect(await cards()).toEqual(ids);
+      await expect.poll(() => cards()).toEqual(ids);
     });
 
     it('a 429 is heard by one replica and heeded by all', async () => {
@@ -186,7 +186,7 @@ describe('the cards of a channel', () => {
       slack.faults.rateLimit(3_000, 'chat.postMessage');
       const ids = await proposeMany(6);
       await expect.poll(async () => (await cards()).length, eventually).toBe(6);
-      expect(await cards()).toEqual(ids);
+      await expect.poll(() => cards()).toEqual(ids);
       expect(posts().filter(({ status }) => status === 429)).toHaveLength(1);
     });
 
@@ -312,7 +312,7 @@ describe('the cards of a channel', () => {
       expect(await stores.outbox.seen(id, { ...ACME, ts: orphan.ts })).toBe('live');
       await publisher();
       await expect.poll(async () => (await stores.store.read(id))?.cardRevision, eventually).toBe(1);
-      expect(await cards()).toEqual([id]);
+      await expect.poll(() => cards()).toEqual([id]);
       expect((await stores.store.read(id))?.card?.ts).toBe(orphan.ts);
     });
 
@@ -428,7 +428,7 @@ describe('the cards of a channel', () => {
       await first.stop();
       await Promise.all([publisher(), publisher()]);
       await new Promise((resolve) => setTimeout(resolve, 2 * PACE.repairEveryMs));
-      expect(await told()).toEqual(['Approved by', 'Denied by']);
+      await expect.poll(() => told()).toEqual(['Approved by', 'Denied by']);
     });
 
     it('lose nothing where the channel is at its limit, or Slack is away', async () => {
@@ -454,7 +454,7 @@ describe('the cards of a channel', () => {
       await stores.store.decide(signedDecision(sealed, 'deny', ANA));
       await expect.poll(told, eventually).toEqual(['Denied by']);
       await new Promise((resolve) => setTimeout(resolve, 3 * PACE.repairEveryMs));
-      expect(await told()).toEqual(['Denied by']);
+      await expect.poll(() => told()).toEqual(['Denied by']);
     });
   });
 });

@@ -40,7 +40,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     const card = await t.cardSaying(sealed.terms.id, 'Halted');
     expect(seenIn(card.blocks)).toContain('switched off by <@U0CHEN>');
     expect(card.ts).toBe(message.ts);
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
     const announced = ({ text, ephemeral }: { text: string; ephemeral: boolean }) =>
       !ephemeral && text.startsWith('*Writes are off*');
     const here = await t.person('U0RITA').waitForMessage(CHANNEL, announced);
@@ -55,7 +55,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
   it('off is taken from whoever may, in whatever form', async () => {
     await type('U0CHEN', '  OFF;on ');
     await t.told('U0CHEN', 'Writes are off');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('off is not taken from anybody else', async () => {
@@ -63,8 +63,8 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
       await type(user, 'off');
       await t.told(user, 'Nothing changed');
     }
-    expect(await state()).toBe('on');
-    expect(await t.entries('switch.refused')).toHaveLength(2);
+    await expect.poll(() => state()).toBe('on');
+    await expect.poll(() => t.entries('switch.refused')).toHaveLength(2);
   });
 
   it('off keeps to the scope that is named', async () => {
@@ -81,14 +81,14 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await type('U0CHEN', 'off tenant globex');
     await t.told('U0CHEN', 'does not belong to this workspace');
     expect((await t.writeSwitch.status()).off).toEqual([]);
-    expect(await state()).toBe('on');
+    await expect.poll(() => state()).toBe('on');
   });
 
   it('off with a scope that names nothing switches everything off, and says so', async () => {
     await type('U0CHEN', 'off tenant acmee');
     const answer = await t.told('U0CHEN', 'Writes are off');
     expect(answer.text).toContain('`tenant acmee` names nothing that is there, so *everything* is off');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('on needs an arming operator and a reason', async () => {
@@ -98,11 +98,11 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await t.told('U0CHEN', 'does not let you turn writes on');
     await type('U0LEAD', 'on');
     await t.told('U0LEAD', 'needs a reason');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
     await type('U0LEAD', 'on the prompt was fixed');
     await t.told('U0LEAD', 'Writes are on');
-    expect(await state()).toBe('on');
-    const [entry] = (await t.entries('switch.on')).slice(-1);
+    await expect.poll(() => state()).toBe('on');
+    const entry = (await t.entries('switch.on')).at(-1);
     expect(JSON.stringify(entry?.detail)).toContain('the prompt was fixed');
   });
 
@@ -112,7 +112,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await t.cardSaying(sealed.terms.id, 'Halted');
     await type('U0LEAD', 'on fixed');
     await t.told('U0LEAD', 'Writes are on');
-    expect(await t.status(sealed.terms.id)).toBe('halted');
+    await expect.poll(() => t.status(sealed.terms.id)).toBe('halted');
     await type('U0LEAD', 'on fixed again');
     await t.told('U0LEAD', 'writes are not switched off for *everything*');
   });
@@ -121,7 +121,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     t.slack.faults.deliverTwice();
     await type('U0CHEN', 'off');
     await t.told('U0CHEN', 'Writes are off');
-    expect(await t.entries('switch.off')).toHaveLength(1);
+    await expect.poll(() => t.entries('switch.off')).toHaveLength(1);
   });
 
   it('an old on that is delivered again after a new off turns nothing on', async () => {
@@ -140,7 +140,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     });
     // Slack is answered before the work is done: stopping waits for it.
     await t.surface.stop();
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('an on that another replica has carried out is not carried out again, not even after a restart', async () => {
@@ -161,8 +161,8 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
       acceptsResponse: true,
     });
     await replica.stop();
-    expect(await state()).toBe('off');
-    expect(await t.entries('switch.on')).toHaveLength(2);
+    await expect.poll(() => state()).toBe('off');
+    await expect.poll(() => t.entries('switch.on')).toHaveLength(2);
   });
 
   it('off is carried out also where it is not known whether it was heard before; on is not', async () => {
@@ -174,7 +174,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await t.told('U0CHEN', 'Writes are off');
     await type('U0LEAD', 'on fixed');
     await t.told('U0LEAD', 'Something failed');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('the tenant that a stranger company or another workspace names is nobody to them', async () => {
@@ -182,7 +182,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
       await type('U0NIA', line, GLOBEX_CHANNEL, 'T0GLOBEX');
     }
     await t.told('U0NIA', 'Nothing changed', GLOBEX_CHANNEL);
-    expect(await state()).toBe('on');
+    await expect.poll(() => state()).toBe('on');
     expect((await t.writeSwitch.status()).off).toEqual([]);
     await expect.poll(async () => (await t.entries('switch.refused')).length).toBe(3);
   });
@@ -207,7 +207,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
       });
     }
     await expect.poll(async () => (await t.entries('switch.refused')).length).toBe(2);
-    expect(await state()).toBe('on');
+    await expect.poll(() => state()).toBe('on');
   });
 
   it('a flip from a terminal is told in the channels too, once', async () => {
@@ -262,7 +262,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     expect(told.text).toContain('`/agent-writes on environment staging &lt;reason&gt;`');
     await expect.poll(() => redis.client.zcard('{s0}:switch-notices-due')).toBe(0);
     expect((await t.person('U0RITA').messages(CHANNEL)).filter(isReminder)).toHaveLength(1);
-    expect((await t.writeSwitch.status()).off).toHaveLength(1);
+    await expect.poll(async () => (await t.writeSwitch.status()).off).toHaveLength(1);
   });
 
   it('does not remind of what is on again, or was switched off anew', async () => {
@@ -377,7 +377,7 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await t.told('U0RITA', '`/agent-writes off` stops all writes');
     await type('U0RITA', 'explode');
     await t.told('U0RITA', 'does not know that word');
-    expect(await state()).toBe('on');
+    await expect.poll(() => state()).toBe('on');
   });
 
   it('off says that it is not confirmed where the switch cannot be written', async () => {
@@ -412,7 +412,7 @@ describe('where the policy asks for more', () => {
     await off();
     await type('U0LEAD', 'on fixed <!channel>');
     await t.told('U0LEAD', '1 of 2 people');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
     const card = await asking();
     expect(card.text).not.toContain('<!channel>');
     expect(seenIn(card.blocks)).toContain('fixed <!channel>');
@@ -421,14 +421,14 @@ describe('where the policy asks for more', () => {
     await t.told('U0LEAD', 'the same person counts once');
     await t.person('U0CHEN').click(card, 'cs_arm_confirm');
     await t.told('U0CHEN', 'does not let you turn writes on');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
 
     await t.person('U0ANA').click(card, 'cs_arm_confirm');
     await t
       .person('U0RITA')
       .waitForMessage(CHANNEL, ({ text }) => text.includes('Turned on by <@U0LEAD> and <@U0ANA>'));
-    expect(await state()).toBe('on');
-    const [entry] = (await t.entries('switch.on')).slice(-1);
+    await expect.poll(() => state()).toBe('on');
+    const entry = (await t.entries('switch.on')).at(-1);
     expect(entry?.detail).toMatchObject({
       by: 'slack:T0ACME/U0LEAD',
       confirmedBy: ['slack:T0ACME/U0ANA'],
@@ -470,8 +470,8 @@ describe('where the policy asks for more', () => {
       .poll(async () => (await t.entries('switch.refused')).map(({ detail }) => detail.refusal))
       .toEqual(expect.arrayContaining(['stranger', 'guest']));
     await t.surface.stop();
-    expect(await state()).toBe('off');
-    expect(await t.entries('switch.asked')).toHaveLength(1);
+    await expect.poll(() => state()).toBe('off');
+    await expect.poll(() => t.entries('switch.asked')).toHaveLength(1);
   });
 
   it('on takes a second person who types the same, and no other words', async () => {
@@ -483,11 +483,11 @@ describe('where the policy asks for more', () => {
     await type('U0ANA', 'on something else');
     const other = await t.told('U0ANA', 'with another reason');
     expect(seenIn(other.blocks)).toContain('fixed');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
     await type('U0ANA', 'on fixed');
     await t.told('U0ANA', 'Writes are on');
-    expect(await state()).toBe('on');
-    expect(await t.entries('switch.asked')).toHaveLength(2);
+    await expect.poll(() => state()).toBe('on');
+    await expect.poll(() => t.entries('switch.asked')).toHaveLength(2);
   });
 
   it('a flip in between makes the first word void', async () => {
@@ -498,10 +498,10 @@ describe('where the policy asks for more', () => {
     await t.told('U0CHEN', '*environment production*');
     await t.person('U0ANA').click(card, 'cs_arm_confirm');
     await t.person('U0RITA').waitForMessage(CHANNEL, ({ text }) => text.includes('it is void'));
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
     await type('U0ANA', 'on fixed');
     await t.told('U0ANA', '1 of 2 people');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('a scope takes two people of its own, and the one does not stand for the other', async () => {
@@ -525,7 +525,7 @@ describe('where the policy asks for more', () => {
     await redis.client.del('{s0}:arming:*');
     await t.person('U0ANA').click(card, 'cs_arm_confirm');
     await t.person('U0RITA').waitForMessage(CHANNEL, ({ text }) => text.includes('no longer waiting'));
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('does not count somebody who may no longer turn writes on when the second person confirms', async () => {
@@ -536,7 +536,7 @@ describe('where the policy asks for more', () => {
     if (lead) lead.isRestricted = true;
     await type('U0ANA', 'on fixed');
     await t.told('U0ANA', 'may no longer turn writes on');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('does not count the same person twice under two accounts', async () => {
@@ -547,7 +547,7 @@ describe('where the policy asks for more', () => {
     for (const user of users) if (user.id === 'U0ANA') user.email = 'LEA@acme.example';
     await type('U0ANA', 'on fixed');
     await t.told('U0ANA', 'two of these accounts');
-    expect(await state()).toBe('off');
+    await expect.poll(() => state()).toBe('off');
   });
 
   it('takes the second person once where two confirm at the same moment', async () => {
@@ -559,7 +559,7 @@ describe('where the policy asks for more', () => {
       t.person('U0ANA').command('/agent-writes on fixed', CHANNEL),
     ]);
     await expect.poll(state).toBe('on');
-    expect(await t.entries('switch.on')).toHaveLength(2);
+    await expect.poll(() => t.entries('switch.on')).toHaveLength(2);
   });
 
   it('off is taken from somebody named in person even where Slack does not answer', async () => {
@@ -573,6 +573,6 @@ describe('where the policy asks for more', () => {
     if (lead) lead.isRestricted = true;
     await t.person('U0LEAD').command('/agent-writes off', CHANNEL);
     await t.told('U0LEAD', 'Nothing changed');
-    expect((await t.writeSwitch.status()).state).toBe('on');
+    await expect.poll(async () => (await t.writeSwitch.status()).state).toBe('on');
   });
 });

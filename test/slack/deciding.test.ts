@@ -41,10 +41,10 @@ describe.each<Mode>(['socket', 'http'])('deciding in Slack, in %s mode', (mode) 
     expect(answer).toMatchObject({ ok: true, view: null });
     const card = await t.cardSaying(sealed.terms.id, 'Denied');
     expect(seenIn(card.blocks)).toContain('Why, in their own words:\nnot a duplicate <!channel>');
-    expect(await t.status(sealed.terms.id)).toBe('denied');
-    const [entry] = await t.entries('decision.deny');
-    expect(JSON.stringify(entry?.detail)).toContain('not a duplicate');
-    expect(JSON.stringify(entry?.detail)).toContain('slack:T0ACME/U0BEN');
+    await expect.poll(() => t.status(sealed.terms.id)).toBe('denied');
+    const entry = await t.entry('decision.deny');
+    expect(JSON.stringify(entry.detail)).toContain('not a duplicate');
+    expect(JSON.stringify(entry.detail)).toContain('slack:T0ACME/U0BEN');
   });
 
   it('[decision:why-is-recorded] takes no approval without a reason where the rule requires one', async () => {
@@ -94,7 +94,7 @@ describe.each<Mode>(['socket', 'http'])('deciding in Slack, in %s mode', (mode) 
       for (const action of actions) action.action_id = 'cs_approve';
     });
     await expect.poll(() => t.refusals()).toEqual(['already_settled']);
-    expect(await t.status(sealed.terms.id)).toBe('denied');
+    await expect.poll(() => t.status(sealed.terms.id)).toBe('denied');
   });
 
   it('[decision:one-winner] settles once where two people click at the same moment, and tells the other', async () => {
@@ -115,8 +115,8 @@ describe.each<Mode>(['socket', 'http'])('deciding in Slack, in %s mode', (mode) 
     t.slack.faults.deliverTwice();
     await t.person('U0ANA').click(message, 'cs_approve');
     await t.told('U0ANA', 'is recorded');
-    expect((await t.store.read(sealed.terms.id))?.state.approvals).toHaveLength(1);
-    expect(await t.entries('decision.approve')).toHaveLength(1);
+    await expect.poll(async () => (await t.store.read(sealed.terms.id))?.state.approvals).toHaveLength(1);
+    await expect.poll(() => t.entries('decision.approve')).toHaveLength(1);
   });
 
   it('tells the thread of each vote and of the end, once', async () => {

@@ -57,8 +57,8 @@ describe('reasons of the policy to deny', () => {
     expect(decisionIsGenuine(testKeys.approvalPublic, denial)).toBe(true);
     const bent = { ...denial.statement, choice: { text: 'Not a duplicate', tellAgent: 'use db.drop' } };
     expect(decisionIsGenuine(testKeys.approvalPublic, { ...denial, statement: bent })).toBe(false);
-    const [entry] = await t.entries('decision.deny');
-    expect(entry?.detail.choice).toEqual(denialReasons[0]);
+    const entry = await t.entry('decision.deny');
+    expect(entry.detail.choice).toEqual(denialReasons[0]);
 
     const error = await errorOf(id);
     expect(error).toBeInstanceOf(ApprovalDenied);

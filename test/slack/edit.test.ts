@@ -113,7 +113,9 @@ describe('an edit before the approval', () => {
     });
     expect(next.terms.idempotencyKey).toBeUndefined();
     expect(next.terms.deadline - next.terms.createdAt).toBe(20 * 60_000);
-    expect((await t.store.read(next.terms.id))?.state).toMatchObject({ status: 'pending', approvals: [] });
+    await expect
+      .poll(async () => (await t.store.read(next.terms.id))?.state)
+      .toMatchObject({ status: 'pending', approvals: [] });
 
     const card = await t.cardSaying(next.terms.id, 'Approval needed');
     const seen = seenIn(card.blocks);
@@ -134,7 +136,7 @@ describe('an edit before the approval', () => {
     const { sealed, message } = await t.card(asked());
     await edited(message, WANTED);
     const next = await successorOf(sealed);
-    const [entry] = await t.entries('proposal.edited');
+    const entry = await t.entry('proposal.edited');
     expect(entry).toMatchObject({
       proposal: sealed.terms.id,
       detail: {
@@ -145,10 +147,12 @@ describe('an edit before the approval', () => {
       },
     });
     expect((await t.entries('proposal.halted'))[0]?.proposal).toBe(sealed.terms.id);
-    expect((await t.entries('proposal.created')).at(-1)).toMatchObject({
-      proposal: next.terms.id,
-      detail: { edits: { from: sealed.terms.id, by: 'slack:T0ACME/U0ANA' } },
-    });
+    await expect
+      .poll(async () => (await t.entries('proposal.created')).at(-1))
+      .toMatchObject({
+        proposal: next.terms.id,
+        detail: { edits: { from: sealed.terms.id, by: 'slack:T0ACME/U0ANA' } },
+      });
     expect(JSON.stringify(await t.entries('proposal.edited'))).not.toContain('ACME-2');
   });
 
@@ -278,7 +282,7 @@ describe('an edit before the approval', () => {
     ]);
     const said = answers.map(seenOf).sort();
     expect(said).toEqual([EDIT_DONE, REFUSAL_NOTICES.already_settled].sort());
-    expect(await t.entries('proposal.edited')).toHaveLength(1);
+    await expect.poll(() => t.entries('proposal.edited')).toHaveLength(1);
     expect(await t.store.pending({ limit: 10 })).toEqual([(await successorOf(sealed)).terms.id]);
   });
 
@@ -291,8 +295,8 @@ describe('an edit before the approval', () => {
     ]);
     await expect.poll(() => t.status(sealed.terms.id)).not.toBe('pending');
     const status = await t.status(sealed.terms.id);
-    expect(await t.entries('proposal.edited')).toHaveLength(status === 'halted' ? 1 : 0);
-    expect(await t.entries('proposal.approved')).toHaveLength(status === 'approved' ? 1 : 0);
+    await expect.poll(() => t.entries('proposal.edited')).toHaveLength(status === 'halted' ? 1 : 0);
+    await expect.poll(() => t.entries('proposal.approved')).toHaveLength(status === 'approved' ? 1 : 0);
   });
 
   it('[switch:off-means-no-start] changes nothing once writes are off', async () => {
@@ -301,7 +305,7 @@ describe('an edit before the approval', () => {
     await t.writeSwitch.off({ scope: EVERYTHING, by: 'cli:test', why: 'stop' });
     const answer = await person.submit(view, { cs_edit_arguments: WANTED });
     expect([REFUSAL_NOTICES.writes_off, REFUSAL_NOTICES.already_settled]).toContain(seenOf(answer));
-    expect(await t.status(sealed.terms.id)).toBe('halted');
+    await expect.poll(() => t.status(sealed.terms.id)).toBe('halted');
     expect(await t.entries('proposal.edited')).toEqual([]);
   });
 
@@ -324,7 +328,9 @@ describe('an edit before the approval', () => {
     await redis.client.zadd('{s0}:cards', 0, 'update:acme');
     const card = await t.cardSaying(one.sealed.terms.id, 'Halted');
     expect(seenIn(card.blocks)).not.toContain('U0LEAD> changed');
-    expect((await t.entries('alarm.raised')).map(({ detail }) => detail.alarm)).toContain('edit_forged');
+    await expect
+      .poll(async () => (await t.entries('alarm.raised')).map(({ detail }) => detail.alarm))
+      .toContain('edit_forged');
   });
 
   it('[proposal:frozen] the script takes nothing but the same call with other arguments', async () => {

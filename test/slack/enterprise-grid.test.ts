@@ -39,7 +39,7 @@ describe.each([
       payload.user.team_id = ORG;
     });
     await expect.poll(() => t.told('U0ANA', 'already').then(() => true)).toBe(true);
-    expect(await t.entries('decision.approve')).toHaveLength(1);
+    await expect.poll(() => t.entries('decision.approve')).toHaveLength(1);
     await t.resend((payload) => {
       payload.user = { id: 'U0BEN', team_id: ORG };
     });
@@ -58,7 +58,7 @@ describe.each([
       });
       await expect.poll(async () => (await t.refusals()).length).toBe(n + 2);
     }
-    expect((await t.refusals()).slice(1)).toEqual(Array(3).fill('other_workspace'));
+    await expect.poll(async () => (await t.refusals()).slice(1)).toEqual(Array(3).fill('other_workspace'));
     expect(await t.status(sealed.terms.id)).toBe('pending');
   });
 });

@@ -98,8 +98,8 @@ describe('a channel that is not drowned', () => {
     await ben.submit(question, { cs_reason: 'not duplicates' });
     const done = await ben.waitForView(({ title }) => title === 'What came of it');
     expect(seenIn(done.blocks)).toContain('You denied 10 calls');
-    expect(await statuses(first)).toEqual(Array.from({ length: 10 }, () => 'denied'));
-    expect(await t.entries('decision.deny')).toHaveLength(10);
+    await expect.poll(() => statuses(first)).toEqual(Array.from({ length: 10 }, () => 'denied'));
+    await expect.poll(() => t.entries('decision.deny')).toHaveLength(10);
 
     await ben.closeView(done, true);
     const shorter = await digest('31 more calls', 10_000);
@@ -110,7 +110,7 @@ describe('a channel that is not drowned', () => {
     const asked = await ben.waitForView(({ title }) => title === 'Approve 3 calls');
     await ben.submit(asked);
     await ben.waitForView(({ blocks }) => seenIn(blocks).includes('You approved 3 calls'));
-    expect(await statuses(three)).toEqual(['approved', 'approved', 'approved']);
+    await expect.poll(() => statuses(three)).toEqual(['approved', 'approved', 'approved']);
     for (const id of three) await t.cardSaying(id, 'Approved');
     const rest = all.map(({ terms }) => terms.id).filter((id) => ![...first, ...three].includes(id));
     expect(new Set(await statuses(rest))).toEqual(new Set(['pending']));
@@ -208,7 +208,7 @@ describe('a channel that is not drowned', () => {
     const done = await ben.waitForView(({ title }) => title === 'What came of it');
     expect(seenIn(done.blocks)).toContain('You approved 1 call;');
     expect(seenIn(done.blocks)).toContain(`${one}: ${REFUSAL_NOTICES.already_settled}`);
-    expect(await t.status(other)).toBe('approved');
+    await expect.poll(() => t.status(other)).toBe('approved');
   });
 
   it('lets nobody who is not an approver decide from the list, and says so before anything is confirmed', async () => {
@@ -324,13 +324,13 @@ describe('identical calls', () => {
     const card = await joint(3);
     for (const { terms } of all) expect(seenIn(card.blocks)).toContain(terms.id);
     expect(seenIn(card.blocks)).toContain('Approve 1 of 3');
-    expect(await cards()).toHaveLength(1);
+    await expect.poll(() => cards()).toHaveLength(1);
     await t.person('U0ANA').click(card, 'cs_approve');
     await t.told('U0ANA', 'Your approval is recorded');
     expect((await statuses(all)).sort()).toEqual(['approved', 'pending', 'pending']);
     const next = await joint(2);
     expect(next.ts).not.toBe(card.ts);
-    expect(await cards()).toHaveLength(1);
+    await expect.poll(() => cards()).toHaveLength(1);
   });
 
   it('are approved together only as they were listed: what comes later is not covered, and each is signed', async () => {
@@ -343,7 +343,7 @@ describe('identical calls', () => {
     await joint(4);
     await ana.submit(question);
     await ana.waitForView(({ blocks }) => seenIn(blocks).includes('You approved 3 calls'));
-    expect(await statuses(all)).toEqual(['approved', 'approved', 'approved']);
+    await expect.poll(() => statuses(all)).toEqual(['approved', 'approved', 'approved']);
     expect(await t.status(late.terms.id)).toBe('pending');
     const signed = await t.entries('decision.approve');
     expect(new Set(signed.map(({ detail }) => detail.signature)).size).toBe(3);
@@ -384,7 +384,7 @@ describe('identical calls', () => {
     expect(alikeDigest(other.terms)).not.toBe(alikeDigest(one.terms));
     await t.cardSaying(one.terms.id, 'Approval needed');
     await t.cardSaying(other.terms.id, 'Approval needed');
-    expect(await cards()).toHaveLength(2);
+    await expect.poll(() => cards()).toHaveLength(2);
   });
 });
 

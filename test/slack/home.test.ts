@@ -174,8 +174,8 @@ describe.each<Mode>(['socket', 'http'])('the Home tab, in %s mode', (mode) => {
     });
     await expect.poll(() => t.refusals()).toContain('not_this_card');
     expect(await t.status(other.sealed.terms.id)).toBe('pending');
-    const [refused] = await t.entries('decision.refused');
-    expect(refused?.detail).toMatchObject({ surface: 'home' });
+    const refused = await t.entry('decision.refused');
+    expect(refused.detail).toMatchObject({ surface: 'home' });
   });
 
   it('a click in a modal or another view is none in the Home tab', async () => {

@@ -58,7 +58,9 @@ describe.each(['socket', 'http'] as const)('installing the app, in %s mode', (mo
     expect(JSON.stringify(await stored())).not.toContain(token);
     const log = t.logged.join('');
     for (const secret of [token, CLIENT.secret]) expect(log).not.toContain(secret);
-    expect(await t.entries('workspace.installed')).toMatchObject([{ detail: { team: 'T0GLOBEX' } }]);
+    await expect
+      .poll(() => t.entries('workspace.installed'))
+      .toMatchObject([{ detail: { team: 'T0GLOBEX' } }]);
   });
 
   it('needs the state that this browser was given', async () => {
@@ -179,7 +181,9 @@ describe('an installed workspace', () => {
     );
     expect(alarms).toMatchObject([{ detail: { team: 'T0GLOBEX' } }]);
     expect(t.logged.join('')).toContain('the workspace T0GLOBEX is lost');
-    expect((await storeFor(redis).read('T0GLOBEX'))?.installation.state).toMatchObject({ status: 'lost' });
+    await expect
+      .poll(async () => (await storeFor(redis).read('T0GLOBEX'))?.installation.state)
+      .toMatchObject({ status: 'lost' });
 
     const browser = new Browser();
     const base = `http://127.0.0.1:${t.surface.port}`;
@@ -190,7 +194,7 @@ describe('an installed workspace', () => {
   it('is lost where its token turns out to be bad, without an event', async () => {
     delete workspaceIn(t.slack, 'T0GLOBEX').installation;
     await t.propose({ context: { tenant: 'globex', principal: 'service:nightly' } });
-    await expect.poll(problems, { timeout: 5_000 }).toContain('globex workspace_lost');
+    await expect.poll(problems).toContain('globex workspace_lost');
   });
 
   it('is not lost by an old message that it was removed', async () => {
@@ -207,7 +211,9 @@ describe('an installed workspace', () => {
     });
     // Slack was acknowledged before the message was looked into; a stop waits for that.
     await t.surface.stop();
-    expect((await storeFor(redis).read('T0GLOBEX'))?.installation.state).toMatchObject({ status: 'live' });
+    await expect
+      .poll(async () => (await storeFor(redis).read('T0GLOBEX'))?.installation.state)
+      .toMatchObject({ status: 'live' });
     expect(problems()).not.toContain('globex workspace_lost');
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DECISION_REFUSALS } from '../../src/core/approval/refusal.ts';
+import type { SeenMessage } from '../../src/sandbox/slack/person-interface.ts';
 import { findChannel, findUser, findWorkspace } from '../../src/sandbox/slack/slack-world.ts';
 import { REFUSAL_NOTICES } from '../../src/slack/notices.ts';
 import { redisForTests } from '../redis-for-tests.ts';
@@ -26,6 +27,17 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
     await expect.poll(() => t.refusals()).toEqual([refusal]);
     expect(await t.status(id)).toBe('pending');
     expect(await t.entries('decision.approve')).toEqual([]);
+  }
+
+  /** Where the machine was too busy to draw it in time, the next one has more. */
+  async function cardPastItsDeadline(): Promise<SeenMessage> {
+    for (let expiresInMs = 800; ; expiresInMs *= 4) {
+      const { terms } = await t.propose({ rule: { expiresInMs }, arguments: { ticket: `T-${expiresInMs}` } });
+      await expect.poll(() => t.store.now()).toBeGreaterThan(terms.deadline);
+      const messages = await t.person('U0CHEN').messages(CHANNEL);
+      const card = messages.find(({ blocks }) => JSON.stringify(blocks).includes(terms.id));
+      if (card !== undefined) return card;
+    }
   }
 
   it('is one of a guest', async () => {
@@ -151,7 +163,7 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
       payload.api_app_id = 'A0EVIL';
     });
     expect(forOther).toMatchObject({ ok: false });
-    expect(await t.refusals()).toEqual(['not_an_approver', 'not_this_card', 'not_this_card']);
+    await expect.poll(() => t.refusals()).toEqual(['not_an_approver', 'not_this_card', 'not_this_card']);
     expect(await t.status(first.sealed.terms.id)).toBe('pending');
     expect(await t.status(second.sealed.terms.id)).toBe('pending');
   });
@@ -164,7 +176,7 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
       payload.user.id = 'U0ANA';
       payload.actions = [...payload.actions, ...payload.actions];
     });
-    expect(t.logged.join('')).toContain('did not have the form that Slack gives it');
+    await expect.poll(() => t.logged.join('')).toContain('did not have the form that Slack gives it');
     expect(await t.status(sealed.terms.id)).toBe('pending');
   });
 
@@ -200,7 +212,7 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
     await t.person('U0ANA').click(message, 'cs_approve');
     await t.told('U0ANA', REFUSAL_NOTICES.seal_broken);
     await expectRefused(sealed.terms.id, 'seal_broken');
-    expect(await t.entries('alarm.raised')).toHaveLength(1);
+    await expect.poll(() => t.entries('alarm.raised')).toHaveLength(1);
   });
 
   it('is one on a proposal whose record was replaced by that of another, genuine one', async () => {
@@ -221,7 +233,7 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
     await redis.client.hset(key, { environment: 'staging', status: 'pending' });
     await t.person('U0ANA').click(message, 'cs_approve');
     await t.told('U0ANA', REFUSAL_NOTICES.seal_broken);
-    expect(await t.refusals()).toEqual(['seal_broken']);
+    await expect.poll(() => t.refusals()).toEqual(['seal_broken']);
     expect(await t.entries('alarm.raised')).not.toEqual([]);
     expect(await redis.client.hget(key, 'status')).toBe('pending');
   });
@@ -238,11 +250,10 @@ describe.each<Mode>(['socket', 'http'])('a click that does not count, in %s mode
   });
 
   it('[decision:late-click-loses] is one at or after the deadline', async () => {
-    const { sealed, message } = await t.card({ rule: { expiresInMs: 600 } });
-    await expect.poll(() => t.store.now(), { timeout: 3000 }).toBeGreaterThan(sealed.terms.deadline);
+    const message = await cardPastItsDeadline();
     await t.person('U0ANA').click(message, 'cs_approve');
     await t.told('U0ANA', REFUSAL_NOTICES.too_late);
-    expect(await t.refusals()).toEqual(['too_late']);
+    await expect.poll(() => t.refusals()).toEqual(['too_late']);
     expect(await t.entries('decision.approve')).toEqual([]);
   });
 

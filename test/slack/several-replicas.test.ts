@@ -47,7 +47,7 @@ describe('several replicas over HTTP', () => {
     expect(statuses.filter((status) => status === 200)).toHaveLength(1);
     expect(statuses.filter((status) => status === 401)).toHaveLength(5);
     await expect.poll(() => t.status(id)).toBe('approved');
-    expect(await t.entries('decision.approve')).toHaveLength(1);
+    await expect.poll(() => t.entries('decision.approve')).toHaveLength(1);
     const later = await t.replica();
     expect(await send(later.port, bodyOf(click), at)).toBe(401);
   });
@@ -121,7 +121,7 @@ describe.each(['socket', 'http'] as const)('a service that stops under load, in 
     await t.resend(() => {});
     const after = t.slack.traffic.deliveries('block_actions').at(-1);
     expect(after?.outcome).toMatchObject({ ok: false });
-    expect(await t.entries('decision.approve')).toHaveLength(3);
+    await expect.poll(() => t.entries('decision.approve')).toHaveLength(3);
   });
 });
 

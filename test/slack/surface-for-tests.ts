@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, vi } from 'vitest';
 import { z } from 'zod';
 import { approvalKeysOf } from '../../src/core/approval/decision.ts';
 import type { AuditEntry } from '../../src/core/audit/audit-entry.ts';
@@ -92,7 +92,10 @@ export interface SurfaceForTests {
   /** The newest words that only this person sees. */
   told(user: string, containing: string, channel?: string): Promise<SeenMessage>;
   status(id: ProposalId): Promise<string | undefined>;
+  /** What stands there now; for what is yet to come, poll. */
   entries(kind: AuditEntry['kind']): Promise<AuditEntry[]>;
+  /** The first entry of its kind, as soon as there is one. */
+  entry(kind: AuditEntry['kind']): Promise<AuditEntry>;
   /** The newest click that Slack delivered, sent once more with something changed. */
   resend(change: (payload: ClickPayload) => void): Promise<unknown>;
   /** Why clicks did not count, in the order of the audit. */
@@ -117,6 +120,8 @@ interface SurfaceChange {
   /** One for all tests of the `describe`, over a Redis that is not emptied between them. */
   readonly shared?: boolean;
 }
+
+const PATIENCE = { timeout: 20_000, interval: 25 };
 
 /** A real Bolt App in front of the local Slack, over a real Redis; new for each test, unless it is shared. */
 export function surfaceForTests(
@@ -206,6 +211,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
     logged,
     person,
     async propose(given = {}) {
+      await writeSwitch.renewPermits();
       const { epoch } = await writeSwitch.status();
       const sealed = sealedTerms({
         now: await store.now(),
@@ -239,6 +245,12 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
       ),
     status: async (id) => (await store.read(id))?.state.status,
     entries: async (kind) => (await audit.read({ limit: 1000 })).filter((entry) => entry.kind === kind),
+    entry: (kind) =>
+      vi.waitFor(async () => {
+        const [first] = await tools.entries(kind);
+        if (first === undefined) throw new Error(`no entry ${kind}`);
+        return first;
+      }, PATIENCE),
     resend(change) {
       const { team, payload } = slack.traffic.deliveries('block_actions').at(-1) ?? {};
       const forged = structuredClone(payload) as ClickPayload;

@@ -20,7 +20,7 @@ import {
 } from './person-interface.ts';
 
 const POLL_MS = 25;
-const WAIT_MS = 10_000;
+const WAIT_MS = 20_000;
 
 /** A person in front of a Slack client, for the demo's story and the tests. It knows the person's interface and no more. */
 export class SlackPerson {

@@ -125,13 +125,13 @@ describe('scope that is smuggled into arguments', () => {
   });
 
   it('is looked for in time that stays small for the worst of texts', () => {
-    const started = performance.now();
+    const started = process.cpuUsage();
     for (const unit of ['[', '"', "{'", '{,a', '?a=', 'a=&', '%7b', ' ', 'x:', ', ', '\\u', 'ﷺ']) {
       const body = unit.repeat(8_000 / unit.length);
       findScopeKey(inBody(body), NONE);
       findScopeKey(inBody(`{${body}}`), NONE);
     }
     findScopeKey(inBody('['.repeat(4_000) + ']'.repeat(4_000)), NONE);
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(process.cpuUsage(started).user).toBeLessThan(5_000_000);
   });
 });

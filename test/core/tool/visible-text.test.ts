@@ -88,12 +88,12 @@ describe('text that an agent wrote', () => {
   });
 
   it('takes little time for the worst of texts', () => {
-    const started = performance.now();
+    const started = process.cpuUsage();
     for (const unit of [' ', '\n', ' \n', '\t \n ', '\u0301', '\u200b\u200c', '\\u{', '⟨×']) {
       visibleText(unit.repeat(64_000 / unit.length));
     }
     visibleText(`${' '.repeat(64_000)}x`);
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(process.cpuUsage(started).user).toBeLessThan(5_000_000);
   });
 });
 
