@@ -80,8 +80,9 @@ export function attackedGuard(given: {
   };
   const entries = async () => (await audit?.read({ limit: 10_000 })) ?? [];
   const keys = async () => (await redis.client.keys('*')).sort();
-  /** The audit grows with each refusal, and the permit comes and goes. */
-  const lasting = async () => (await keys()).filter((key) => !/^\{s0\}:(?:audit|audit-seq|armed)$/.test(key));
+  /** The audit grows with each refusal, the permit comes and goes, and the queue names its version when it is open. */
+  const lasting = async () =>
+    (await keys()).filter((key) => !/^\{s0\}:(?:audit|audit-seq|armed|bull:proposals:meta)$/.test(key));
 
   return {
     get guard() {
