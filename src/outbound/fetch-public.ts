@@ -3,7 +3,6 @@ import type { Socket } from 'node:net';
 import { connect as secure, type TLSSocket } from 'node:tls';
 import { Client, type Dispatcher } from 'undici';
 import { TimeLimit } from '../core/execution/time-limit.ts';
-import { ToolRejected } from '../core/execution/tool-rejected.ts';
 import { MACHINE_NETWORK, type Network } from './network.ts';
 import { isPublicAddress } from './public-address.ts';
 import { judgePublicUrl, type PublicUrlParts, type PublicUrlRules } from './public-https-url.ts';
@@ -27,16 +26,33 @@ export interface PublicFetchOptions extends PublicUrlRules {
   readonly network?: Network;
 }
 
-/** The call left, and there is no whole answer. Of a write that is the outcome `unknown`. */
+/** There is no whole answer. No ToolRejected: what the tool had done before this call, its author alone knows. */
 export class PublicFetchFailed extends Error {
   override readonly name = 'PublicFetchFailed';
-  readonly code: 'timed_out' | 'too_large' | 'encoded' | 'broken';
+  readonly code: keyof typeof WAS_SENT;
 
   constructor(code: PublicFetchFailed['code'], message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
   }
+
+  /** False: for certain nothing of this call left the machine. True: it may have taken effect. */
+  get sent(): boolean {
+    return WAS_SENT[this.code];
+  }
 }
+
+const WAS_SENT = {
+  url_refused: false,
+  request_refused: false,
+  host_unresolved: false,
+  address_refused: false,
+  not_connected: false,
+  timed_out: true,
+  too_large: true,
+  encoded: true,
+  broken: true,
+} as const;
 
 const TIMEOUT_MS = 10_000;
 /** A dead address must not use up the time of the ones after it. */
@@ -54,15 +70,14 @@ const NOT_TO_BE_SET = new Set([
  * Calls a public https URL, given in its normal form, and nothing else: the name is resolved once, every address that it
  * has must be public, and the connection goes to one of the addresses that were looked at. No redirect is followed (the
  * answer with its status is returned), no proxy, cookie or kept connection is used, and a certificate is always checked.
- * @throws ToolRejected where nothing left: `url_refused`, `request_refused`, `host_unresolved`, `address_refused`,
- * `not_connected`; PublicFetchFailed where something may have.
+ * @throws PublicFetchFailed
  */
 export async function fetchPublic(url: string, options: PublicFetchOptions = {}): Promise<Response> {
   const { method = 'GET', timeoutMs = TIMEOUT_MS } = options;
   const judged = judgePublicUrl(url, options);
-  if (!judged.ok) throw new ToolRejected('url_refused', judged.why);
+  if (!judged.ok) throw new PublicFetchFailed('url_refused', judged.why);
   if (!METHODS.includes(method))
-    throw new ToolRejected('request_refused', `the method must be one of ${METHODS}`);
+    throw new PublicFetchFailed('request_refused', `the method must be one of ${METHODS}`);
   const headers = headersToSend(options.headers);
   const limit = new TimeLimit({ ms: timeoutMs, or: options.signal ? [options.signal] : [] });
   const { signal } = limit;
@@ -79,12 +94,12 @@ export async function fetchPublic(url: string, options: PublicFetchOptions = {})
 
 function headersToSend(given: Readonly<Record<string, string>> = {}): Record<string, string> {
   const own = Object.keys(given).find((name) => NOT_TO_BE_SET.has(name.toLowerCase()));
-  if (own !== undefined) throw new ToolRejected('request_refused', `the header ${own} must not be set`);
+  if (own !== undefined) throw new PublicFetchFailed('request_refused', `the header ${own} must not be set`);
   try {
     // What comes encoded may be a thousand times as large as it looks: the answer is asked for as it is.
     return { ...Object.fromEntries(new Headers(given)), 'accept-encoding': 'identity' };
   } catch (cause) {
-    throw new ToolRejected('request_refused', 'a header is not one that HTTP can carry', { cause });
+    throw new PublicFetchFailed('request_refused', 'a header is not one that HTTP can carry', { cause });
   }
 }
 
@@ -106,19 +121,19 @@ async function connected(
       attempt.release();
     }
   }
-  throw new ToolRejected('not_connected', `no secure connection to ${host}`, { cause: last });
+  throw new PublicFetchFailed('not_connected', `no secure connection to ${host}`, { cause: last });
 }
 
 /** Which address it was is not said: an agent must not learn the names and addresses of the inside. */
 async function publicAddresses(host: string, network: Network, limit: TimeLimit): Promise<readonly string[]> {
   // The system's lookup cannot be stopped; it is only waited for as long as there is time.
   const addresses = await limit.within(network.resolve(host)).catch((cause: unknown) => {
-    throw new ToolRejected('host_unresolved', `${host} could not be resolved`, { cause });
+    throw new PublicFetchFailed('host_unresolved', `${host} could not be resolved`, { cause });
   });
-  if (addresses.length === 0) throw new ToolRejected('host_unresolved', `${host} has no address`);
+  if (addresses.length === 0) throw new PublicFetchFailed('host_unresolved', `${host} has no address`);
   // One that is not public among ten is a trap, or a mistake that the next answer may bring alone.
   if (!addresses.every(isPublicAddress)) {
-    throw new ToolRejected('address_refused', `${host} leads to an address that is not public`);
+    throw new PublicFetchFailed('address_refused', `${host} leads to an address that is not public`);
   }
   return addresses;
 }

@@ -1,7 +1,9 @@
 import { expect } from 'vitest';
 import { z } from 'zod';
+import { ToolRejected } from '../../src/core/execution/tool-rejected.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
 import { ExecutionFailed } from '../../src/guard/call-errors.ts';
+import { PublicFetchFailed } from '../../src/outbound/fetch-public.ts';
 import { isPublicAddress } from '../../src/outbound/public-address.ts';
 import { publicHttpsUrl } from '../../src/outbound/public-https-url.ts';
 import { internetForTests, PUBLIC_4, PUBLIC_6, refusalOf } from '../outbound/internet-for-tests.ts';
@@ -13,8 +15,12 @@ import { attackedGuard, CONTEXT } from './attacked-guard.ts';
 const internet = internetForTests();
 
 const input = z.strictObject({ url: publicHttpsUrl() });
+/** As the documentation says it for a tool whose only call this is. */
 const fetched = async (url: string, signal: AbortSignal) => {
-  const response = await internet.fetch(url, { signal });
+  const response = await internet.fetch(url, { signal }).catch((error: unknown) => {
+    if (!(error instanceof PublicFetchFailed) || error.sent) throw error;
+    throw new ToolRejected(error.code, error.message);
+  });
   return { status: response.status, text: await response.text(), location: response.headers.get('location') };
 };
 const attacked = attackedGuard({

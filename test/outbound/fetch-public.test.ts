@@ -2,21 +2,14 @@ import { once } from 'node:events';
 import { createServer, connect as plain } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { ToolRejected } from '../../src/core/execution/tool-rejected.ts';
 import { PublicFetchFailed } from '../../src/outbound/fetch-public.ts';
 import { MACHINE_NETWORK } from '../../src/outbound/network.ts';
 import { certificateFor } from './certificate-for-tests.ts';
-import { internetForTests, PUBLIC_4, PUBLIC_6, refusalOf } from './internet-for-tests.ts';
+import { failureOf, internetForTests, PUBLIC_4, PUBLIC_6, refusalOf } from './internet-for-tests.ts';
 
 const internet = internetForTests();
 
 const URL = 'https://api.example.com/v1/items?q=a%20b&r=%2e';
-
-async function failureOf(call: Promise<unknown>): Promise<string> {
-  const error = await call.catch((thrown: unknown) => thrown);
-  if (!(error instanceof PublicFetchFailed)) throw new Error('it did not fail', { cause: error });
-  return error.code;
-}
 
 /** A busy machine may not even connect within so little: then with more. */
 async function failureWithin(timeoutMs: number): Promise<string> {
@@ -183,7 +176,7 @@ describe('fetchPublic', () => {
   it('names no address of the inside in its refusal', async () => {
     internet.names.set('api.example.com', ['10.11.12.13']);
     const error = await internet.fetch(URL).catch((thrown: unknown) => thrown);
-    expect(error).toBeInstanceOf(ToolRejected);
+    expect(error).toBeInstanceOf(PublicFetchFailed);
     expect(String(error)).not.toContain('10.11');
   });
 });

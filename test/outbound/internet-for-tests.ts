@@ -3,8 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { type AddressInfo, connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
-import { ToolRejected } from '../../src/core/execution/tool-rejected.ts';
-import { fetchPublic, type PublicFetchOptions } from '../../src/outbound/fetch-public.ts';
+import { fetchPublic, PublicFetchFailed, type PublicFetchOptions } from '../../src/outbound/fetch-public.ts';
 import type { Network } from '../../src/outbound/network.ts';
 import { type Certificate, certificateFor } from './certificate-for-tests.ts';
 
@@ -89,12 +88,22 @@ export function internetForTests(): Internet {
   return internet;
 }
 
-/** The code of the refusal, where nothing left. */
+/** Why nothing left. */
 export async function refusalOf(call: Promise<unknown>): Promise<string> {
-  const error = await call.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof ToolRejected)) throw new Error('it was not refused', { cause: error });
-  return error.code;
+  const failed = await whyFailed(call);
+  if (failed.sent) throw new Error('it was sent', { cause: failed });
+  return failed.code;
+}
+
+/** Why there was no answer to what had left. */
+export async function failureOf(call: Promise<unknown>): Promise<string> {
+  const failed = await whyFailed(call);
+  if (!failed.sent) throw new Error('it was not sent', { cause: failed });
+  return failed.code;
+}
+
+async function whyFailed(call: Promise<unknown>): Promise<PublicFetchFailed> {
+  const error = await call.catch((thrown: unknown) => thrown);
+  if (!(error instanceof PublicFetchFailed)) throw new Error('it did not fail', { cause: error });
+  return error;
 }
