@@ -11,12 +11,13 @@ if not p then
 end
 local standing = p.card
 if ask.posted and standing ~= ARGV[2] then
+  -- Somebody else has posted meanwhile, and that card is known: this one is the copy.
+  local copy = standing and not held
+  if not copy then audit('card.posted', p.tenant, id, ARGV[2]) end
   account_for_post(key, p)
-  if standing and not held then
-    -- Somebody else has posted meanwhile, and that card is known: this one is the copy.
+  if copy then
     replaced = ARGV[2]
   else
-    audit('card.posted', p.tenant, id, ARGV[2])
     redis.call('HSET', key, 'card', ARGV[2], 'cardRevision', ask.revision)
     replaced, standing = standing or '', ARGV[2]
   end
