@@ -7,7 +7,11 @@ import { z } from 'zod';
 const Begin = {
   api_app_id: z.string(),
   trigger_id: z.string().optional(),
-  user: z.looseObject({ id: z.string(), team_id: z.string() }),
+  /** In the form of Slack's ids and no other: nothing that has still to be taken apart names a person. */
+  user: z.looseObject({
+    id: z.string().regex(/^[UW][A-Z0-9]{1,20}$/),
+    team_id: z.string().regex(/^[TE][A-Z0-9]{1,20}$/),
+  }),
   team: z.looseObject({ id: z.string(), enterprise_id: z.string().nullish() }),
   enterprise: z.looseObject({ id: z.string() }).nullish(),
 };
