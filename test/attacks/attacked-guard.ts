@@ -12,7 +12,7 @@ import type { ProposalHandle } from '../../src/guard/proposal-handle.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { openRedis } from '../../src/redis/connection.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
-import { redisForTests } from '../redis-for-tests.ts';
+import { type RedisForTests, redisForTests } from '../redis-for-tests.ts';
 import { ACME } from '../sealed-terms.ts';
 
 export const CONTEXT: CallContextInput = ACME;
@@ -25,6 +25,7 @@ export interface Refused {
 /** The product's own guard over a real Redis, one for the file, and what it leaves behind. */
 export interface AttackedGuard {
   readonly guard: OpenGuard;
+  readonly redis: RedisForTests;
   readonly logged: string[];
   keys(): Promise<string[]>;
   /** The call is refused, in the log and the audit, and leaves nothing else in Redis. */
@@ -88,6 +89,7 @@ export function attackedGuard(given: {
     get guard() {
       return opened();
     },
+    redis,
     logged,
     keys,
     async refuses(call, as, context = CONTEXT) {
