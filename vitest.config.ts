@@ -3,7 +3,22 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Longest first: one of them begun last would run alone on one core while the other idles. */
-const LONGEST = ['test/scenarios/two-replicas.test.ts', 'test/slack/card-queue.test.ts'];
+const LONGEST = [
+  'test/scenarios/two-replicas.test.ts',
+  'test/scenarios/killed-processes.test.ts',
+  'test/slack/folding.test.ts',
+  'test/redis/switch-race.test.ts',
+  'test/slack/commands.test.ts',
+  'test/slack/home.test.ts',
+  'test/slack/grants.test.ts',
+  'test/redis/proposal-store-redis.test.ts',
+  'test/attacks/any-sequence.test.ts',
+  'test/attacks/jobs.test.ts',
+  'test/browser/faults.test.ts',
+  'test/browser/local-slack-page.test.ts',
+  'test/slack/publisher.test.ts',
+  'test/scenarios/bad-start.test.ts',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -24,8 +39,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     expect: { poll: { timeout: 20_000, interval: 25 } },
-    // Two cores, and several tests start real processes: more workers only make them wait for each other.
-    maxWorkers: 2,
+    // One more than the two cores of our CI: half the time a test waits, for a deadline or for Slack's next turn.
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
   },
 });
