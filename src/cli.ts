@@ -2,7 +2,7 @@
 import { userInfo } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { pino } from 'pino';
-import { auditLines } from './audit-lines.ts';
+import { addAuditCommands } from './audit-commands.ts';
 import { type ConfigOf, type Part, processEnvironment, readConfig } from './config.ts';
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
 import { describeScope, EVERYTHING } from './core/switch/scope.ts';
@@ -126,30 +126,17 @@ writes
     });
   });
 
-const audit = program.command('audit').description('what happened');
-audit
-  .command('show')
-  .description('audit entries, oldest first, one a line')
-  .option('--tenant <tenant>', 'of one tenant')
-  .option('--proposal <id>', 'of one proposal')
-  .option('--limit <n>', 'the newest n', positiveInteger, 200)
-  .option('--json', 'one JSON object a line')
-  .action(async (options: { tenant?: string; proposal?: string; limit: number; json?: boolean }) => {
+addAuditCommands(program, {
+  withLog: async (use) => {
     const { connections, config } = openCli();
     try {
-      const log = new AuditLogRedis({ redis: connections.redis, shards: config.shards });
-      const entries = await log.read({
-        ...(options.tenant === undefined ? {} : { tenant: options.tenant }),
-        ...(options.proposal === undefined ? {} : { proposal: options.proposal }),
-        limit: options.limit,
-        newest: true,
-      });
-      if (entries.length === 0) print('No entries.');
-      else print(...auditLines(entries, { json: options.json === true }));
+      await use(new AuditLogRedis({ redis: connections.redis, shards: config.shards }));
     } finally {
       connections.close();
     }
-  });
+  },
+  directory: () => processEnvironment(program.opts<{ env: string }>().env).COUNTERSIGN_AUDIT_DIR,
+});
 
 const policy = program.command('policy').description('the policy file');
 policy
@@ -268,11 +255,4 @@ function portNumber(text: string): number {
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new InvalidArgumentError('a port is 0 to 65535');
   return port;
-}
-
-function positiveInteger(text: string): number {
-  const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1)
-    throw new InvalidArgumentError('give a whole number above 0');
-  return number;
 }

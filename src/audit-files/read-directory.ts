@@ -79,7 +79,7 @@ export function entriesOf(path: string): Dirent[] {
       ENOTDIR: 'it is no directory',
       EACCES: 'this user may not read it',
     };
-    throw new NotReadable(what[code as keyof typeof what] ?? `it cannot be read (${code})`, { cause });
+    throw new NotReadable(what[code as keyof typeof what] ?? `it cannot be read (${code})`, { cause, path });
   }
 }
 

@@ -3,6 +3,13 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 export class NotReadable extends Error {
   override readonly name = 'NotReadable';
   readonly code = 'audit_file_not_readable';
+  /** What it is about; the message says what is wrong with it. */
+  readonly path: string;
+
+  constructor(message: string, { path, cause }: { path: string; cause?: unknown }) {
+    super(message, { cause });
+    this.path = path;
+  }
 }
 
 const CHUNK = 1024 * 1024;
@@ -113,10 +120,10 @@ function openPlainFile(path: string): { fd: number; size: number } {
     if (stat.isFile()) return { fd, size: stat.size };
   } catch (cause) {
     if (fd !== undefined) closeSync(fd);
-    throw new NotReadable(notReadable(cause), { cause });
+    throw new NotReadable(notReadable(cause), { cause, path });
   }
   closeSync(fd);
-  throw new NotReadable('it is no plain file');
+  throw new NotReadable('it is no plain file', { path });
 }
 
 function notReadable(cause: unknown): string {

@@ -116,7 +116,7 @@ export function readCheckpointFile(
   }
   const unsigned = before === undefined ? undefined : whyNotGenuine(before.read, keys);
   if (unsigned === undefined) return done();
-  return done({ trouble: 'unverifiable', says: unsigned, file, line: lines });
+  return done({ trouble: 'unverifiable', says: unsigned, file, line: lines, doThis: ASK_FOR_KEY });
 }
 
 /** The marks of a file that was read to its end; none that was added since. */
@@ -141,6 +141,9 @@ export function whyNotGenuine(signed: SignedCheckpoint, keys: AuditKeys): string
   }
   return checkpointIsGenuine(key, signed) ? undefined : `its signature is not that of the key ${id}`;
 }
+
+export const ASK_FOR_KEY =
+  'Give every public audit key that was ever used, from a place that the writer of these files cannot change: --key may be repeated. If none of yours fits, somebody else signed this.';
 
 const OtherVersion = z.object({ checkpoint: z.object({ version: z.unknown() }) });
 

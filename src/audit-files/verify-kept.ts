@@ -3,7 +3,7 @@ import { checkpointDigest, type SignedCheckpoint } from '../core/audit/checkpoin
 import { parseSegmentFile } from '../core/audit/segment-name.ts';
 import { entriesOf, isDirectory } from './read-directory.ts';
 import { LineReader, NotReadable } from './read-lines.ts';
-import { type AuditKeys, type Mark, readOne, whyNotGenuine } from './verify-checkpoints.ts';
+import { ASK_FOR_KEY, type AuditKeys, type Mark, readOne, whyNotGenuine } from './verify-checkpoints.ts';
 import type { Finding } from './verify-finding.ts';
 
 /** The checkpoints that were kept elsewhere, by the chain of which they tell. */
@@ -75,7 +75,7 @@ function readOneFile(
       if ('trouble' in signed) continue;
       // One that the next line links to needs no look at its own signature.
       const why = last && signed.checkpoint.prev !== last.digest && whyNotGenuine(last.signed, keys);
-      if (typeof why === 'string') return refuse({ says: why, line: last?.line ?? 1 });
+      if (typeof why === 'string') return refuse({ says: why, line: last?.line ?? 1, doThis: ASK_FOR_KEY });
       last = { signed, digest: checkpointDigest(text), line: reader.line };
       const { chain, count, head, at } = signed.checkpoint;
       marks.push({ chain, mark: { count, head, at, digest: last.digest, file: path, line: reader.line } });
@@ -85,7 +85,7 @@ function readOneFile(
   }
   if (unread !== undefined) return refuse(unread);
   const why = last && whyNotGenuine(last.signed, keys);
-  return why === undefined ? marks : refuse({ says: why, line: last?.line ?? 1 });
+  return why === undefined ? marks : refuse({ says: why, line: last?.line ?? 1, doThis: ASK_FOR_KEY });
 }
 
 function passedOver({ file, line, says }: Finding): string {

@@ -1,4 +1,5 @@
-import { brief } from '../core/tool/visible-text.ts';
+import { join } from 'node:path';
+import { brief, visibleText } from '../core/tool/visible-text.ts';
 import type { AuditReport, ChainReport } from './verify.ts';
 import type { DeclaredGap } from './verify-chain.ts';
 import { type AuditVerdict, type Finding, TROUBLES } from './verify-finding.ts';
@@ -27,11 +28,11 @@ function aboutChain(chain: ChainReport): string[] {
 }
 
 function aboutFinding(finding: Finding): string[] {
-  return [`${place(finding)}: ${finding.says}.`, ...meaning(finding.trouble, finding)];
+  return [`${place(finding)}${finding.says}.`, ...meaning(finding.trouble, finding)];
 }
 
 function whereAndWhat(chain: ChainReport, finding: Finding): string[] {
-  return [...firstBad(chain, finding), `  ${place(finding)}${finding.says}.`];
+  return [...firstBad(chain, finding), `  ${place(finding, chain.directory)}${finding.says}.`];
 }
 
 function firstBad({ verdict }: ChainReport, { n, through = n, entry }: Finding): string[] {
@@ -60,9 +61,10 @@ function firstBad({ verdict }: ChainReport, { n, through = n, entry }: Finding):
   }
 }
 
-function place({ file, line }: Finding): string {
-  if (file === undefined) return '';
-  return line === undefined ? `${file}: ` : `${file}, line ${line}: `;
+function place({ file, line }: Finding, directory = ''): string {
+  if (file === undefined) return directory === '' ? '' : `${visibleText(directory).text}: `;
+  const path = visibleText(join(directory, file)).text;
+  return line === undefined ? `${path}: ` : `${path}, line ${line}: `;
 }
 
 function gapLines({ gaps, gapCount }: ChainReport): string[] {
@@ -105,9 +107,11 @@ function table(chains: readonly ChainReport[]): string[] {
   const rows = chains.map((chain) => [
     brief(chain.chain),
     WORDS[chain.verdict],
-    `${counted(chain.entries)} ${chain.entries === 1 ? 'entry' : 'entries'}`,
+    chain.finding === undefined
+      ? `${counted(chain.entries)} ${chain.entries === 1 ? 'entry' : 'entries'}`
+      : `good up to line ${chain.lines}`,
     chain.signed === undefined
-      ? 'none signed'
+      ? 'nothing signed so far'
       : `signed up to line ${chain.signed.count} of ${chain.lines}, ${new Date(chain.signed.at).toISOString()}`,
   ]);
   const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)));

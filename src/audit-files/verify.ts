@@ -10,6 +10,7 @@ import { readKept } from './verify-kept.ts';
 
 export interface ChainReport extends Walked {
   readonly chain: string;
+  readonly directory: string;
   readonly verdict: AuditVerdict;
   /** Kept elsewhere, and compared with. */
   readonly kept: number;
@@ -74,9 +75,9 @@ export function verifyAudit(
   return report(
     names.map((name) => {
       const marks = kept.chains.get(name) ?? [];
-      if (!present.has(name)) return gone(name, marks.at(-1) as Mark);
+      if (!present.has(name)) return gone(join(directory, name), name, marks.at(-1) as Mark);
       const path = join(directory, name);
-      if (isLink(path)) return nothingOf(name, { trouble: 'unverifiable', says: LINK, file: path });
+      if (isLink(path)) return nothingOf(path, name, { trouble: 'unverifiable', says: LINK });
       return verifyChain(path, { name, keys, kept: marks });
     }),
   );
@@ -89,7 +90,7 @@ function verifyChain(
   const chain = ChainName.safeParse(name).data;
   if (chain === undefined) {
     const says = `no chain can be called ${brief(name)}; if you copied it under this name, say its own with --chain`;
-    return nothingOf(name, { trouble: 'unverifiable', says, file: path });
+    return nothingOf(path, name, { trouble: 'unverifiable', says });
   }
   try {
     const directory = readChainDirectory(path);
@@ -98,10 +99,10 @@ function verifyChain(
         ? nothing(EMPTY)
         : new ChainWalk(directory, { chain, keys, kept }).walk();
     const verdict = walked.finding?.trouble ?? (walked.gapCount > 0 ? 'missing' : 'intact');
-    return { chain, verdict, ...walked, kept: kept.length, strays: directory.strays };
+    return { chain, directory: path, verdict, ...walked, kept: kept.length, strays: directory.strays };
   } catch (error) {
     if (!(error instanceof NotReadable)) throw error;
-    return nothingOf(chain, { trouble: 'unverifiable', says: error.message, file: path });
+    return nothingOf(path, chain, { trouble: 'unverifiable', says: error.message });
   }
 }
 
@@ -112,13 +113,16 @@ const EMPTY: Finding = {
   says: 'there is not one file of the audit in its directory',
 };
 
-function gone(name: string, kept: Mark): ChainReport {
+function gone(path: string, name: string, kept: Mark): ChainReport {
   const says = `${kept.file}, line ${kept.line}, tells of ${kept.count} lines, and the chain has no directory here any more`;
-  return { ...nothingOf(name, { trouble: 'rolled_back', says, n: 1, through: kept.count }), kept: 1 };
+  return {
+    ...nothingOf(path, name, { trouble: 'rolled_back', says, n: 1, through: kept.count }),
+    kept: 1,
+  };
 }
 
-function nothingOf(chain: string, finding: Finding): ChainReport {
-  return { chain, verdict: finding.trouble, ...nothing(finding), kept: 0, strays: [] };
+function nothingOf(directory: string, chain: string, finding: Finding): ChainReport {
+  return { chain, directory, verdict: finding.trouble, ...nothing(finding), kept: 0, strays: [] };
 }
 
 function nothing(finding: Finding): Walked {
