@@ -59,6 +59,11 @@ export async function runDemo({
     if (ended !== 'interrupted') {
       printTally(await tally(), (await unguarded).closedWrongly, print);
       print('');
+      print('The audit is sealed in files. An outsider verifies them with the public key alone:');
+      print(
+        `  npx countersign audit verify ${relative('', parts.auditDirectory)} --key ${parts.keys.COUNTERSIGN_AUDIT_PUBLIC_KEY}`,
+      );
+      print('');
       print('The agent is done. The page stays up; Ctrl-C ends the demo.');
       await interrupted;
     }
@@ -89,6 +94,7 @@ function printParts(parts: DemoParts, print: (line: string) => void, tookMs: num
   print(`  help desk         ${parts.helpDesk.url}, a token for each tenant, environment and access`);
   print(`  approval service  countersign start      (log: ${place}/approvals.log)`);
   print(`  executor          countersign executor   (log: ${place}/executor.log)`);
+  print(`  audit             sealed in ${place}/audit`);
   print(`  local Slack       ${parts.slack.url}`);
   print(`  up in ${(tookMs / 1000).toFixed(1)} s`);
   print('');

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { CallError } from '../guard/call-errors.ts';
 import { helpDeskSeed } from '../sandbox/help-desk/help-desk-seed.ts';
 import type { SeenMessage } from '../sandbox/slack/person-interface.ts';
@@ -7,6 +8,7 @@ import { LIST_ACTIONS } from '../slack/list-actions.ts';
 import { REASON_INPUT } from '../slack/modals.ts';
 import { DEMO_CONTEXT } from './demo-context.ts';
 import type { DemoParts } from './demo-parts.ts';
+import { verifiedOnce, verifiedWithAnotherName } from './sealed-audit.ts';
 import type { AgentReport } from './support-agent.ts';
 import { printTally, type Tally } from './tally.ts';
 
@@ -163,12 +165,12 @@ async function tellIt(
   const read = await parts.guard.call({ tool: 'ticket.read', args: { status: 'closed' } }, DEMO_CONTEXT);
   expect('reads still work', JSON.stringify(read).includes(String(duplicates[0])));
 
-  const report = await run;
-  const codes = report.calls.map(({ tool, error }) => `${tool} ${errorCode(error)}`);
+  const agentReport = await run;
+  const codes = agentReport.calls.map(({ tool, error }) => `${tool} ${errorCode(error)}`);
   const count = (code: string) => codes.filter((seen) => seen === code).length;
   expect(
-    `the agent asked to close all ${report.askedToClose.length} tickets`,
-    report.askedToClose.length === 44,
+    `the agent asked to close all ${agentReport.askedToClose.length} tickets`,
+    agentReport.askedToClose.length === 44,
   );
   expect(
     'the injected order for globex was refused: scope is never an argument',
@@ -187,7 +189,7 @@ async function tellIt(
       count('ticket.close halted') === 39,
     codes,
   );
-  const why = report.calls.find(({ error }) => errorCode(error) === 'approval_denied')?.error;
+  const why = agentReport.calls.find(({ error }) => errorCode(error) === 'approval_denied')?.error;
   expect(
     'the agent was told who denied it, and why',
     String(why).includes('another customer, another cause'),
@@ -199,6 +201,23 @@ async function tellIt(
   expect(
     'nothing of globex was touched',
     (await parts.audit.read({ tenant: 'globex', limit: 1 })).length === 0,
+  );
+
+  const audit = { directory: parts.auditDirectory, publicKey: parts.keys.COUNTERSIGN_AUDIT_PUBLIC_KEY };
+  const written = (await parts.audit.read({ limit: 10_000 })).length;
+  const report = await verifiedOnce(audit, written);
+  const sealed = report.chains.reduce((sum, chain) => sum + chain.entries, 0);
+  expect(
+    `the audit, ${sealed} entries in files, verifies with its public key alone`,
+    report.verdict === 'intact',
+    report,
+  );
+  const forged = verifiedWithAnotherName(audit, join(parts.directory, 'audit-altered'), 'acme');
+  const line = forged.chains.find(({ verdict }) => verdict === 'altered')?.finding?.n;
+  expect(
+    `in a copy, somebody else stands for Ana as approver: the verifier names line ${line}`,
+    line !== undefined,
+    forged,
   );
   print('');
   printTally(end, without.closedWrongly, print);
