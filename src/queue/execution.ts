@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { ApprovalPublicKey } from '../core/approval/decision.ts';
-import type { Admission, AdmissionRefusal } from '../core/execution/admission.ts';
+import type { Admission } from '../core/execution/admission.ts';
 import {
   type CredentialProvider,
   type Credentials,
@@ -22,6 +22,7 @@ import type { ToolRegistry } from '../core/tool/tool-registry.ts';
 import { grantUseOf } from '../redis/grant-store-redis.ts';
 import { RecordMalformed } from '../redis/proposal-record-redis.ts';
 import { before } from './before.ts';
+import { BudgetMemory } from './budget-memory.ts';
 import { GrantMemory } from './grant-memory.ts';
 import { bounded, RunningCall } from './running-call.ts';
 
@@ -83,6 +84,7 @@ export class Execution {
   /** Oldest first. An approved proposal that was started here before is one that somebody put back. */
   readonly #started = new Set<ProposalId>();
   readonly #grants = new GrantMemory();
+  readonly #budgets = new BudgetMemory();
 
   constructor(parts: ExecutionParts) {
     this.#parts = parts;
@@ -162,9 +164,14 @@ export class Execution {
       const judged = await this.#judge(record);
       if (!judged.ok) return this.#notJudgedFit(id, judged);
 
+      const { terms } = judged.sealed;
       const grant = grantOf(judged.sealed);
+      const budget = terms.basis.kind === 'policy' ? terms.basis.budget : undefined;
       const taken = grant && this.#grants.take(grant.statement, id, await store.now());
       if (taken !== undefined && taken !== 'taken') return this.#refuse(id, GRANT_REFUSALS[taken]);
+      if (budget && this.#budgets.take(budget, terms, await store.now()) === 'overused') {
+        return this.#refuse(id, BUDGET_OVERUSED);
+      }
 
       const askedAt = performance.now();
       const admitted = await store.admit({
@@ -176,7 +183,8 @@ export class Execution {
         grant: grant && grantUseOf(grant),
       });
       if (!admitted.ok) {
-        if (grant !== undefined) this.#grantNotAdmitted(grant, id, admitted.refusal);
+        // A grant that has ended stays ended here, whatever the store says of it later.
+        if (grant !== undefined && admitted.refusal === 'grant_void') this.#grants.end(grant.statement);
         return this.#notAdmitted(id, admitted.refusal);
       }
       // Nothing may be awaited between this look at the clock and the start: `off` answers once D has passed.
@@ -336,12 +344,6 @@ export class Execution {
     }
   }
 
-  /** A grant that has ended stays ended here, whatever the store says of it later. */
-  #grantNotAdmitted({ statement }: SignedGrant, id: ProposalId, refusal: AdmissionRefusal): void {
-    this.#grants.giveBack(statement, id);
-    if (refusal === 'grant_void') this.#grants.end(statement);
-  }
-
   async #refuse(
     id: ProposalId,
     { refusal, message, alarm }: { refusal: string; message: string; alarm: boolean },
@@ -408,6 +410,12 @@ const GRANT_REFUSALS = {
     message: 'this executor has started as many calls under the grant as it allows; the store counts fewer',
     alarm: true,
   },
+} as const;
+
+const BUDGET_OVERUSED = {
+  refusal: 'budget_overused',
+  message: 'this executor has started as many calls on the budget as it allows; the store counts fewer',
+  alarm: true,
 } as const;
 
 const GRANT_MESSAGES = {

@@ -17,7 +17,8 @@ export class GrantMemory {
 
   /**
    * Takes one of the uses that this process may start; the same proposal again takes none. Asked and answered in one
-   * turn, before admission, so that calls that run side by side cannot both have the last one.
+   * turn, before admission, so that calls that run side by side cannot both have the last one. What is taken stays
+   * taken, as the use in the store does, whether the call then starts here, elsewhere or not at all.
    */
   take(
     { grant, maxUses, expires }: GrantStatement,
@@ -32,11 +33,6 @@ export class GrantMemory {
     if (known.started.size >= maxUses) return 'grant_overused';
     known.started.add(proposal);
     return 'taken';
-  }
-
-  /** It was not admitted, and so did not start. */
-  giveBack({ grant }: GrantStatement, proposal: ProposalId): void {
-    this.#grants.get(grant)?.started.delete(proposal);
   }
 
   end({ grant, expires }: GrantStatement): void {

@@ -269,7 +269,7 @@ describe('[approval:signed-outside-redis] a grant that somebody wrote into Redis
     );
     await w.grants.make(signed);
     const { sealed } = await forcedUse(signed);
-    await expect.poll(() => w.store.now()).toBeGreaterThan(signed.statement.expires);
+    await expect.poll(() => w.store.now(), { timeout: 10_000 }).toBeGreaterThan(signed.statement.expires);
     await w.redis.zadd(
       '{s0}:grants:acme:production:support-bot:ticket.label',
       '9999999999999',
