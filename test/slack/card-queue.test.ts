@@ -149,7 +149,6 @@ describe('the cards of a channel', () => {
   const showing = (id: string, words: string) =>
     expect.poll(async () => seenIn((await cardOf(id))?.blocks)).toContain(words);
   const posts = () => slack.traffic.calls('chat.postMessage');
-  const eventually = { timeout: 8_000 };
   const acmeChannel = () => {
     const workspace = findWorkspace(slack.world, ACME.team);
     const channel = workspace && findChannel(workspace, ACME.channel);
@@ -167,7 +166,7 @@ describe('the cards of a channel', () => {
     it('leave in the order in which they were proposed, each once, at Slack’s rate, whichever replica draws', async () => {
       const ids = await proposeMany(30);
       await Promise.all([publisher(), publisher(), publisher()]);
-      await expect.poll(async () => (await cards()).length, eventually).toBe(30);
+      await expect.poll(async () => (await cards()).length).toBe(30);
       await expect.poll(() => cards()).toEqual(ids);
       expect(posts().every(({ status }) => status === 200)).toBe(true);
     });
@@ -177,7 +176,7 @@ describe('the cards of a channel', () => {
       slack.faults.rateLimit(4_000, 'chat.postMessage');
       const ids = await proposeMany(8);
       await Promise.all([publisher(), publisher()]);
-      await expect.poll(async () => (await cards()).length, eventually).toBe(8);
+      await expect.poll(async () => (await cards()).length).toBe(8);
       await expect.poll(() => cards()).toEqual(ids);
     });
 
@@ -185,7 +184,7 @@ describe('the cards of a channel', () => {
       await Promise.all([publisher(), publisher(), publisher()]);
       slack.faults.rateLimit(3_000, 'chat.postMessage');
       const ids = await proposeMany(6);
-      await expect.poll(async () => (await cards()).length, eventually).toBe(6);
+      await expect.poll(async () => (await cards()).length).toBe(6);
       await expect.poll(() => cards()).toEqual(ids);
       expect(posts().filter(({ status }) => status === 429)).toHaveLength(1);
     });
@@ -193,7 +192,7 @@ describe('the cards of a channel', () => {
     it('an update does not wait behind a flood of first cards', async () => {
       await publisher({ pace: { posts: { burst: 1, everyMs: 200 } } });
       const first = await propose();
-      await expect.poll(cards, eventually).toEqual([first.terms.id]);
+      await expect.poll(cards).toEqual([first.terms.id]);
       await proposeMany(30);
       await stores.store.decide(signedDecision(first, 'deny', ANA));
       await showing(first.terms.id, 'Denied');
@@ -204,7 +203,7 @@ describe('the cards of a channel', () => {
       await proposeMany(30);
       const other = await propose({ context: { tenant: 'globex' } });
       await publisher({ pace: { posts: { burst: 1, everyMs: 200 } } });
-      await expect.poll(() => cards(GLOBEX), eventually).toEqual([other.terms.id]);
+      await expect.poll(() => cards(GLOBEX)).toEqual([other.terms.id]);
       expect((await cards()).length).toBeLessThan(12);
     });
 
@@ -230,7 +229,7 @@ describe('the cards of a channel', () => {
       await stores.store.decide(signedDecision(denied, 'deny', ANA));
       const living = await propose();
       await publisher();
-      await expect.poll(cards, eventually).toEqual([living.terms.id]);
+      await expect.poll(cards).toEqual([living.terms.id]);
       expect(posts()).toHaveLength(1);
       const kinds = (await stores.audit.read({ limit: 1_000 })).map(({ kind }) => kind);
       expect(kinds.filter((kind) => kind.startsWith('card.'))).toEqual(['card.posted']);
@@ -256,7 +255,7 @@ describe('the cards of a channel', () => {
         await stores.store.finish(admitted.admission, outcome);
       }
       await publisher();
-      await expect.poll(async () => (await cards()).length, eventually).toBe(2);
+      await expect.poll(async () => (await cards()).length).toBe(2);
       expect(seenIn((await messages())[0]?.blocks)).toContain(status === 'failed' ? 'Failed' : 'unknown');
     });
   });
@@ -271,7 +270,7 @@ describe('the cards of a channel', () => {
       if (posted) {
         const aside = await publisher();
         await stores.outbox.postpone(claim, 0);
-        await expect.poll(cards, eventually).toEqual([id]);
+        await expect.poll(cards).toEqual([id]);
         await aside.stop();
         // As if it had died before it could write down where the card stands.
         const key = `{s0}:proposal:${id}`;
@@ -284,8 +283,8 @@ describe('the cards of a channel', () => {
     it('before it could post: another posts it, once', async () => {
       const { id } = await died(false);
       await publisher();
-      await expect.poll(cards, eventually).toEqual([id]);
-      await expect.poll(async () => (await stores.store.read(id))?.card, eventually).toBeDefined();
+      await expect.poll(cards).toEqual([id]);
+      await expect.poll(async () => (await stores.store.read(id))?.card).toBeDefined();
       expect(posts()).toHaveLength(1);
     });
 
@@ -293,11 +292,11 @@ describe('the cards of a channel', () => {
       const { id, orphan } = await died(true);
       if (orphan === undefined) throw new Error('no card');
       const next = await publisher();
-      await expect.poll(async () => (await cards()).length, eventually).toBe(2);
-      await expect.poll(async () => (await stores.store.read(id))?.card, eventually).toBeDefined();
+      await expect.poll(async () => (await cards()).length).toBe(2);
+      await expect.poll(async () => (await stores.store.read(id))?.card).toBeDefined();
       expect((await stores.store.read(id))?.card?.ts).not.toBe(orphan.ts);
       await next.seen(id, { ...ACME, ts: orphan.ts });
-      await expect.poll(cards, eventually).toEqual([id]);
+      await expect.poll(cards).toEqual([id]);
       const copy = (await messages()).find(({ ts }) => ts === orphan.ts);
       expect(seenIn(copy?.blocks)).toContain('earlier copy');
       // Of no other message is believed that it is a card.
@@ -311,7 +310,7 @@ describe('the cards of a channel', () => {
       if (orphan === undefined) throw new Error('no card');
       expect(await stores.outbox.seen(id, { ...ACME, ts: orphan.ts })).toBe('live');
       await publisher();
-      await expect.poll(async () => (await stores.store.read(id))?.cardRevision, eventually).toBe(1);
+      await expect.poll(async () => (await stores.store.read(id))?.cardRevision).toBe(1);
       await expect.poll(() => cards()).toEqual([id]);
       expect((await stores.store.read(id))?.card?.ts).toBe(orphan.ts);
     });
@@ -320,7 +319,7 @@ describe('the cards of a channel', () => {
       const { id } = (await propose()).terms;
       expect(await stores.outbox.seen(id, { ...ACME, ts: '1.1' })).toBe('unknown');
       await publisher();
-      await expect.poll(async () => (await stores.store.read(id))?.card, eventually).toBeDefined();
+      await expect.poll(async () => (await stores.store.read(id))?.card).toBeDefined();
       expect(await stores.outbox.seen(id, { ...ACME, ts: '1.1' })).toBe('unknown');
     });
 
@@ -329,7 +328,7 @@ describe('the cards of a channel', () => {
       const [slow] = (await stores.outbox.claim(1, 1)).claims;
       if (slow === undefined) throw new Error('nothing was marked');
       await publisher();
-      await expect.poll(async () => (await stores.store.read(id))?.card, eventually).toBeDefined();
+      await expect.poll(async () => (await stores.store.read(id))?.card).toBeDefined();
       const before = await stores.store.read(id);
       expect(await stores.outbox.begin(slow)).toBe(false);
       await stores.outbox.abandon(slow, 'late');
@@ -346,21 +345,19 @@ describe('the cards of a channel', () => {
     it('are posted again while they are to be decided on', async () => {
       const { id } = (await propose()).terms;
       await publisher();
-      await expect.poll(async () => (await stores.store.read(id))?.card, eventually).toBeDefined();
+      await expect.poll(async () => (await stores.store.read(id))?.card).toBeDefined();
       const first = await cardOf(id);
       await bring({ kind: 'delete_message', ...ACME, message: first?.ts });
       expect(await cards()).toEqual([]);
-      await expect.poll(cards, eventually).toEqual([id]);
-      await expect.poll(async () => (await cardOf(id))?.ts, eventually).not.toBe(first?.ts);
+      await expect.poll(cards).toEqual([id]);
+      await expect.poll(async () => (await cardOf(id))?.ts).not.toBe(first?.ts);
       expect(await cardOf(id)).toBeDefined();
     });
 
     it('are found at the start, in their order, also where every mark was lost', async () => {
       const shown = await propose();
       const first = await publisher();
-      await expect
-        .poll(async () => (await stores.store.read(shown.terms.id))?.card, eventually)
-        .toBeDefined();
+      await expect.poll(async () => (await stores.store.read(shown.terms.id))?.card).toBeDefined();
       await first.stop();
       const ids = await proposeMany(6);
       await stores.store.decide(signedDecision(shown, 'deny', ANA));
@@ -369,7 +366,7 @@ describe('the cards of a channel', () => {
       await redis.client.del(...marks);
       await publisher();
       await showing(shown.terms.id, 'Denied');
-      await expect.poll(cards, eventually).toEqual([shown.terms.id, ...ids]);
+      await expect.poll(cards).toEqual([shown.terms.id, ...ids]);
     });
   });
 
@@ -379,7 +376,7 @@ describe('the cards of a channel', () => {
       acmeChannel().isExtShared = true;
       const refused = await propose();
       await expect
-        .poll(async () => (await stores.store.read(refused.terms.id))?.state, eventually)
+        .poll(async () => (await stores.store.read(refused.terms.id))?.state)
         .toMatchObject({
           status: 'halted',
           cause: { kind: 'refused', refusal: 'channel_shared', message: /shared with another company/ },
@@ -389,17 +386,17 @@ describe('the cards of a channel', () => {
       expect(problems).toMatchObject([{ tenant: 'acme', code: 'channel_shared' }]);
       acmeChannel().isExtShared = false;
       const { id } = (await propose()).terms;
-      await expect.poll(cards, eventually).toEqual([id]);
+      await expect.poll(cards).toEqual([id]);
     });
 
     it('are refused as well where people were about to decide on them', async () => {
       const sealed = await propose({ rule: { quorum: 2 } });
       await publisher();
-      await expect.poll(cards, eventually).toEqual([sealed.terms.id]);
+      await expect.poll(cards).toEqual([sealed.terms.id]);
       acmeChannel().isArchived = true;
       await stores.store.decide(signedDecision(sealed, 'approve', ANA));
       await expect
-        .poll(async () => (await stores.store.read(sealed.terms.id))?.state, eventually)
+        .poll(async () => (await stores.store.read(sealed.terms.id))?.state)
         .toMatchObject({ status: 'halted', cause: { refusal: 'channel_archived' } });
       // Given up once, and not anew with every repair.
       await new Promise((resolve) => setTimeout(resolve, 3 * PACE.repairEveryMs));
@@ -412,7 +409,7 @@ describe('the cards of a channel', () => {
     async function decided(): Promise<ProposalId> {
       const sealed = await propose({ rule: { quorum: 2 } });
       const { id } = sealed.terms;
-      await expect.poll(async () => (await stores.store.read(id))?.card, eventually).toBeDefined();
+      await expect.poll(async () => (await stores.store.read(id))?.card).toBeDefined();
       await stores.store.decide(signedDecision(sealed, 'approve', ANA));
       await showing(id, '1 of 2');
       await stores.store.decide(signedDecision(sealed, 'deny', BEN));
@@ -424,7 +421,7 @@ describe('the cards of a channel', () => {
     it('tell each thing once and in order, also after a restart', async () => {
       const first = await publisher();
       await decided();
-      await expect.poll(told, eventually).toEqual(['Approved by', 'Denied by']);
+      await expect.poll(told).toEqual(['Approved by', 'Denied by']);
       await first.stop();
       await Promise.all([publisher(), publisher()]);
       await new Promise((resolve) => setTimeout(resolve, 2 * PACE.repairEveryMs));
@@ -434,9 +431,7 @@ describe('the cards of a channel', () => {
     it('lose nothing where the channel is at its limit, or Slack is away', async () => {
       await publisher({ pace: { posts: { burst: 1, everyMs: 400 } } });
       const sealed = await propose({ rule: { quorum: 2 } });
-      await expect
-        .poll(async () => (await stores.store.read(sealed.terms.id))?.card, eventually)
-        .toBeDefined();
+      await expect.poll(async () => (await stores.store.read(sealed.terms.id))?.card).toBeDefined();
       slack.faults.rateLimit(10_000, 'chat.postMessage');
       slack.faults.unavailable(1, 'chat.postMessage');
       await stores.store.decide(signedDecision(sealed, 'approve', ANA));
@@ -447,12 +442,10 @@ describe('the cards of a channel', () => {
     it('say nothing twice where a reply is lost: the card tells it all', async () => {
       await publisher();
       const sealed = await propose();
-      await expect
-        .poll(async () => (await stores.store.read(sealed.terms.id))?.card, eventually)
-        .toBeDefined();
+      await expect.poll(async () => (await stores.store.read(sealed.terms.id))?.card).toBeDefined();
       slack.faults.loseReply('chat.postMessage');
       await stores.store.decide(signedDecision(sealed, 'deny', ANA));
-      await expect.poll(told, eventually).toEqual(['Denied by']);
+      await expect.poll(told).toEqual(['Denied by']);
       await new Promise((resolve) => setTimeout(resolve, 3 * PACE.repairEveryMs));
       await expect.poll(() => told()).toEqual(['Denied by']);
     });

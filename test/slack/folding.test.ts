@@ -45,8 +45,8 @@ describe('a channel that is not drowned', () => {
     }
     return all;
   };
-  const digest = (saying: string, ms?: number) =>
-    chen().waitForMessage(CHANNEL, ({ blocks }) => JSON.stringify(blocks[0]).includes(saying), ms);
+  const digest = (saying: string) =>
+    chen().waitForMessage(CHANNEL, ({ blocks }) => JSON.stringify(blocks[0]).includes(saying));
   const cards = async () =>
     (await chen().messages(CHANNEL)).filter(({ blocks }) => seenIn(blocks).includes('Approval needed'));
   const openList = async (user: string, on: SeenMessage) => {
@@ -80,7 +80,7 @@ describe('a channel that is not drowned', () => {
 
   it('shows a few cards and one digest card for 44 calls, and batch decisions count one by one', async () => {
     const all = await flood(44);
-    const card = await digest('41 more calls', 20_000);
+    const card = await digest('41 more calls');
     expect(seenIn(card.blocks)).toContain('ticket.close`: 41');
     await expect.poll(cards).toHaveLength(3);
     expect(
@@ -102,7 +102,7 @@ describe('a channel that is not drowned', () => {
     await expect.poll(() => t.entries('decision.deny')).toHaveLength(10);
 
     await ben.closeView(done, true);
-    const shorter = await digest('31 more calls', 10_000);
+    const shorter = await digest('31 more calls');
     expect(seenIn(shorter.blocks)).toContain('10 denied');
     const again = await openList('U0BEN', shorter);
     const three = idsOn(again).slice(0, 3);
@@ -120,7 +120,7 @@ describe('a channel that is not drowned', () => {
       by: PersonId.parse('slack:T0ACME/U0CHEN'),
       why: 'it closes everything',
     });
-    const halted = await digest('Halted: 28 calls', 20_000);
+    const halted = await digest('Halted: 28 calls');
     expect(seenIn(halted.blocks)).toContain('switched off by <@U0CHEN>');
     expect(JSON.stringify(halted.blocks)).not.toContain('"actions"');
     expect(halted.ts).toBe(card.ts);
@@ -134,7 +134,7 @@ describe('a channel that is not drowned', () => {
       await t.store.withdraw(terms.id, { agent: terms.context.agent, principal: terms.context.principal });
     }
     for (const { terms } of all.slice(2)) await t.cardSaying(terms.id, 'Approval needed');
-    await digest('No more calls of support-bot wait here', 10_000);
+    await digest('No more calls of support-bot wait here');
   });
 
   it('begins a new digest card with a new flood', async () => {
@@ -143,9 +143,9 @@ describe('a channel that is not drowned', () => {
     for (const { terms } of all) {
       await t.store.withdraw(terms.id, { agent: terms.context.agent, principal: terms.context.principal });
     }
-    await digest('No more calls', 10_000);
+    await digest('No more calls');
     await flood(4, {});
-    const second = await digest('1 more call of', 10_000);
+    const second = await digest('1 more call of');
     expect(second.ts).not.toBe(first.ts);
   });
 

@@ -188,17 +188,18 @@ describe('the publisher', () => {
       workspace.channels = workspace.channels.filter(({ id }) => id !== CHANNEL);
     const sealed = await t.propose();
     await expect.poll(() => t.entries('card.abandoned')).toHaveLength(1);
-    expect(t.surface.problems()).toMatchObject([{ tenant: 'acme', code }]);
+    await expect.poll(() => t.surface.problems()).toMatchObject([{ tenant: 'acme', code }]);
     expect(t.surface.problems()[0]?.message).toMatch(remedy);
-    expect(t.logged.join('')).toMatch(remedy);
+    await expect.poll(() => t.logged.join('')).toMatch(remedy);
     await expect
       .poll(() => t.entries('alarm.raised'))
       .toMatchObject([{ tenant: 'acme', detail: { alarm: code } }]);
-    const record = await t.store.read(sealed.terms.id);
-    expect(record?.state).toMatchObject({
-      status: 'halted',
-      cause: { kind: 'refused', refusal: code, message: expect.stringMatching(remedy) },
-    });
+    await expect
+      .poll(async () => (await t.store.read(sealed.terms.id))?.state)
+      .toMatchObject({
+        status: 'halted',
+        cause: { kind: 'refused', refusal: code, message: expect.stringMatching(remedy) },
+      });
   });
 
   it('posts a card anew where somebody deleted it', async () => {
