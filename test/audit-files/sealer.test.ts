@@ -380,3 +380,54 @@ it('passes over what is none of its business in the directory', async () => {
   await world.seal();
   expect(world.seqs('acme')).toEqual([1]);
 });
+
+it('[audit:tamper-evident] fails at 60 places, in any order, with entries coming in all the while: nothing lost, nothing twice', async () => {
+  let failures = 60;
+  let reached = 0;
+  const sealer = world.sealer({
+    roundEntries: 7,
+    kept: 20,
+    retryMs: 1,
+    // Every third point or so, and never the same one of a round for long.
+    reached: async () => {
+      reached += 1;
+      if (failures === 0 || reached % 11 > 3) return;
+      failures -= 1;
+      throw new Error('here as well');
+    },
+  });
+  await sealer.start();
+  let appended = 0;
+  while (failures > 0) {
+    await world.append(3);
+    appended += 1;
+  }
+  await expect.poll(() => sealer.health()).toMatchObject({ sealing: 'here', unsealed: 0 });
+  await sealer.stop();
+  for (const chain of ['acme', 'globex', '_s0']) expect(world.seqs(chain)).toEqual(upTo(appended));
+  expect(world.verify()).toMatchObject({ verdict: 'intact' });
+});
+
+describe('on four shards', () => {
+  const wide = sealedWorld(redis, 4);
+
+  it('a tenant has one chain, and each shard has one for what belongs to none', async () => {
+    await wide.append(30);
+    for (const shard of [1, 2, 3]) {
+      const fields = { seq: '1', at: '1', kind: 'switch.on', tenant: '-', proposal: '', detail: '{}' };
+      await redis.client.xadd(`{s${shard}}:audit`, '*', ...Object.entries(fields).flat());
+    }
+    // An entry of acme in a shard that is not its own.
+    const foreign = { seq: '11', at: '1', kind: 'switch.on', tenant: 'acme', proposal: '', detail: '{}' };
+    for (const shard of [0, 1, 2, 3])
+      await redis.client.xadd(`{s${shard}}:audit`, '*', ...Object.entries(foreign).flat());
+    await wide.seal();
+    await wide.append(3);
+    await wide.seal();
+    expect(readdirSync(wide.directory).sort()).toEqual(['_s0', '_s1', '_s2', '_s3', 'acme', 'globex']);
+    expect(wide.seqs('acme').slice(0, 11)).toEqual(upTo(11));
+    expect(wide.seqs('globex')).toEqual(upTo(11));
+    const notes = [0, 1, 2, 3].flatMap((shard) => wide.lines(`_s${shard}`).filter((line) => 'note' in line));
+    expect(notes).toHaveLength(3);
+  });
+});
