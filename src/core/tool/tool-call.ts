@@ -1,4 +1,6 @@
 import type { z } from 'zod';
+import { redactedValues } from '../secrets/redacted-values.ts';
+import { scrub } from '../secrets/scrub.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { type Digest, digestOf } from './digest.ts';
 import { findScopeKey } from './scope-smuggling.ts';
@@ -86,7 +88,7 @@ function schemaIssues(tool: ToolDefinition, value: JsonValue): string[] {
   try {
     const judged = tool.input.safeParse(value);
     if (!judged.success)
-      return judged.error.issues.slice(0, MOST_ISSUES).map((issue) => issueText(issue, value));
+      return judged.error.issues.slice(0, MOST_ISSUES).map((issue) => issueText(issue, value, tool));
     const output = fromHostValue(judged.data, OUTPUT_LIMITS, { undefinedProperties: 'drop' });
     const unchanged = output.ok && canonicalJson(output.value) === canonicalJson(value);
     return unchanged ? [] : [CHANGES_ARGUMENTS];
@@ -100,14 +102,16 @@ const LONGEST_MESSAGE = 200;
 /** The output is at least as large as the input where it is equal; a larger one is a changed one. */
 const OUTPUT_LIMITS: JsonLimits = { ...ARGUMENT_LIMITS, bytes: 2 * ARGUMENT_LIMITS.bytes };
 
-function issueText(issue: z.core.$ZodIssue, value: JsonValue): string {
+function issueText(issue: z.core.$ZodIssue, value: JsonValue, tool: ToolDefinition): string {
   const path = issue.path.length === 0 ? 'the arguments' : `"${brief(issue.path.map(String).join('.'))}"`;
   if (issue.code === 'unrecognized_keys') {
     const keys = issue.keys.slice(0, 5).map((key) => `"${brief(key)}"`);
     const more = issue.keys.length > 5 ? ` and ${issue.keys.length - 5} more` : '';
     return `${path}: the tool has no argument ${keys.join(', ')}${more}`;
   }
-  return `${path}: ${withoutValues(issue.message, value)}`;
+  // Before it is cut, because half a value is no longer recognised.
+  const shown = scrub(issue.message, redactedValues(tool, value));
+  return `${path}: ${withoutValues(shown, value)}`;
 }
 
 /** A refinement's own message may quote what it judged: long texts are shortened wherever they are quoted. */
