@@ -17,7 +17,7 @@ import {
   auditKeyId,
   auditPublicKeyOf,
 } from './core/audit/checkpoint.ts';
-import { brief } from './core/tool/visible-text.ts';
+import { brief, jsonLine } from './core/tool/visible-text.ts';
 
 /** What was typed cannot be done as typed: nothing was verified, shown or exported. */
 class AuditUsage extends Error {
@@ -107,7 +107,7 @@ function addVerify(audit: Command): void {
           });
           out(
             options.json === true
-              ? [JSON.stringify(report)]
+              ? [jsonLine(report)]
               : verifyLines(report, { compared: options.checkpoint.length > 0 }),
           );
           process.exitCode = report.exitCode;

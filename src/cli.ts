@@ -7,6 +7,7 @@ import { type ConfigOf, type Part, processEnvironment, readConfig } from './conf
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
 import { describeScope, EVERYTHING } from './core/switch/scope.ts';
 import type { Closed, Operator } from './core/switch/write-switch.ts';
+import { brief, escapedJson, jsonLine } from './core/tool/visible-text.ts';
 import { runDemo } from './demo/demo.ts';
 import { generateKeys } from './generate-keys.ts';
 import { readPolicyText } from './policy-file.ts';
@@ -188,7 +189,11 @@ async function runUntilStopped<P extends 'start' | 'executor'>(
   start: (config: ConfigOf[P], logger: pino.Logger) => Promise<RunningPart>,
 ): Promise<void> {
   const config = configOf(part);
-  const logger = pino({ name: `countersign-${part}`, level: config.logLevel });
+  const logger = pino({
+    name: `countersign-${part}`,
+    level: config.logLevel,
+    hooks: { streamWrite: escapedJson },
+  });
   // The SDK's sockets can reject where nobody listens (SLACK.md 2). What is decided is durable before it is answered.
   process.on('unhandledRejection', (err) => logger.error({ err }, 'unhandled rejection'));
   const running = await start(config, logger);
@@ -242,8 +247,8 @@ function operator(): Operator {
 }
 
 function lastFlip(flip: { by: Operator; why: string | undefined; since: number }): string {
-  const why = flip.why === undefined ? '' : `: ${JSON.stringify(flip.why)}`;
-  return `${flip.by}, ${new Date(flip.since).toISOString()}${why}`;
+  const why = flip.why === undefined ? '' : `: ${jsonLine(flip.why)}`;
+  return `${brief(flip.by)}, ${new Date(flip.since).toISOString()}${why}`;
 }
 
 function print(...lines: string[]): void {

@@ -8,6 +8,7 @@ import { proposalKeyOf, proposalKeysIn } from './core/proposal/seal.ts';
 import { errorForLog } from './core/secrets/error-for-log.ts';
 import type { ToolDefinition } from './core/tool/tool.ts';
 import { ToolRegistry } from './core/tool/tool-registry.ts';
+import { escapedJson } from './core/tool/visible-text.ts';
 import { Guard } from './guard/guard.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
 import { Waiter } from './queue/waiter.ts';
@@ -62,7 +63,9 @@ export function createGuard(options: GuardOptions): OpenGuard {
   const { readLogSample = 1 } = options;
   if (!(readLogSample >= 0 && readLogSample <= 1))
     throw new RangeError('readLogSample is a number from 0 to 1');
-  const logger = withSafeErrors(options.logger ?? pino({ name: 'countersign-guard' }));
+  const logger = withSafeErrors(
+    options.logger ?? pino({ name: 'countersign-guard', hooks: { streamWrite: escapedJson } }),
+  );
 
   const connections = openRedis({
     ...(typeof options.redis === 'string' ? { url: options.redis } : { connection: options.redis }),

@@ -1,4 +1,4 @@
-import { visibleText } from '../core/tool/visible-text.ts';
+import { jsonLine, visibleText } from '../core/tool/visible-text.ts';
 import type { ExportedProposal, RecordedApproval } from './export-population.ts';
 
 /** In this order, under these names; docs/audit.md tells what each holds. */
@@ -70,7 +70,7 @@ export function* jsonRows(rows: Iterable<ExportedProposal>, verified: boolean): 
       audit_lines: row.lines,
       audit_verified: verified,
     };
-    yield `${JSON.stringify(json)}\n`;
+    yield `${jsonLine(json)}\n`;
   }
 }
 

@@ -44,7 +44,7 @@ function firstBad({ verdict }: ChainReport, { n, through = n, entry }: Finding):
     entry?.kind,
     entry?.proposal,
   ].filter((part) => part !== undefined);
-  const told = about.length === 0 ? '' : ` (${about.join(', ')})`;
+  const told = about.length === 0 ? '' : ` (${about.map(brief).join(', ')})`;
   switch (verdict) {
     case 'missing':
     case 'truncated':

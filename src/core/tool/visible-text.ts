@@ -103,6 +103,24 @@ export function brief(text: string): string {
   ).text;
 }
 
+/** Line ends and everything that a terminal acts on, that reorders what is shown, or that is not shown. */
+const ACTING = /(?!\n$)[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}]/gu;
+
+/** JSON for terminals and logs: one line, and the same value to every reader of JSON. */
+export function jsonLine(value: unknown): string {
+  return escapedJson(JSON.stringify(value));
+}
+
+/** The same JSON text, with a newline at its end where there was one. Outside of strings JSON has no such characters. */
+export function escapedJson(json: string): string {
+  return json.replace(ACTING, (point) =>
+    Array.from(
+      { length: point.length },
+      (_, i) => `\\u${point.charCodeAt(i).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  );
+}
+
 /**
  * Arguments for people. One key a line, keys in canonical order. A text of several lines stands in a gutter, so that
  * none of its lines can pass for a key, a bracket, or anything that we say.
