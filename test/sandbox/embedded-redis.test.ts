@@ -143,7 +143,7 @@ describe('the embedded Redis', () => {
     if (way === 'exit') parent.stdin?.write('exit\n');
     else parent.kill(way as NodeJS.Signals);
     await once(parent, 'exit');
-    expect(await goneWithin(pid, 5_000)).toBe(true);
+    expect(await goneWithin(pid, 20_000)).toBe(true);
     const next = await start(directory);
     expect(await ask(next, (redis) => redis.get('written'))).toBe('by the process that died');
     if (way === 'SIGKILL') {

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
 import { type LocalSlack, startLocalSlack } from '../../src/sandbox/slack/local-slack.ts';
@@ -25,7 +25,7 @@ class BareConnection {
   static async open(slack: LocalSlack): Promise<BareConnection> {
     const socket = new WebSocket(await socketUrl(slack));
     const connection = new BareConnection(socket);
-    await vi.waitFor(() => expect(connection.received[0]?.type).toBe('hello'));
+    await expect.poll(() => connection.received[0]?.type).toBe('hello');
     return connection;
   }
 
@@ -34,7 +34,7 @@ class BareConnection {
   }
 
   async ack(index = 0, payload?: unknown): Promise<void> {
-    await vi.waitFor(() => expect(this.envelopes.length).toBeGreaterThan(index));
+    await expect.poll(() => this.envelopes.length).toBeGreaterThan(index);
     const envelope_id = this.envelopes[index]?.envelope_id;
     this.#socket.send(JSON.stringify({ envelope_id, ...(payload === undefined ? {} : { payload }) }));
   }
@@ -123,7 +123,7 @@ describe('Socket Mode', () => {
     const connections = [await BareConnection.open(slack), await BareConnection.open(slack)];
     for (let index = 0; index < 4; index += 1) {
       const answer = chen().command(`/agent-writes ${index}`, CHANNEL);
-      await vi.waitFor(() => expect(connections.flatMap((one) => one.envelopes)).toHaveLength(index + 1));
+      await expect.poll(() => connections.flatMap((one) => one.envelopes)).toHaveLength(index + 1);
       for (const one of connections) {
         if (one.envelopes.some((envelope) => text(envelope) === `${index}`))
           await one.ack(one.envelopes.length - 1);
@@ -136,7 +136,7 @@ describe('Socket Mode', () => {
   it('gives an envelope whose connection broke before the ack to another one', async () => {
     const connections = [await BareConnection.open(slack), await BareConnection.open(slack)];
     const answer = chen().command('/agent-writes off', CHANNEL);
-    await vi.waitFor(() => expect(connections.flatMap((one) => one.envelopes)).toHaveLength(1));
+    await expect.poll(() => connections.flatMap((one) => one.envelopes)).toHaveLength(1);
     const [first, second] = connections[0]?.envelopes.length ? connections : [...connections].reverse();
     first?.break();
     await second?.ack();
@@ -147,9 +147,9 @@ describe('Socket Mode', () => {
   it('keeps an envelope for the next connection when the only one broke', async () => {
     const first = await BareConnection.open(slack);
     const answer = chen().command('/agent-writes off', CHANNEL);
-    await vi.waitFor(() => expect(first.envelopes).toHaveLength(1));
+    await expect.poll(() => first.envelopes).toHaveLength(1);
     first.break();
-    await vi.waitFor(() => expect(slack.connections()).toBe(0));
+    await expect.poll(() => slack.connections()).toBe(0);
     const second = await BareConnection.open(slack);
     await second.ack();
     expect(await answer).toEqual({ ok: true });
@@ -158,7 +158,7 @@ describe('Socket Mode', () => {
   it('counts an ack that comes after three seconds as none', async () => {
     const connection = await BareConnection.open(slack);
     const answer = chen().command('/agent-writes off', CHANNEL);
-    await vi.waitFor(() => expect(connection.envelopes).toHaveLength(1));
+    await expect.poll(() => connection.envelopes).toHaveLength(1);
     time += 3000;
     await connection.ack(0, { text: 'too late' });
     expect(await answer).toMatchObject({ ok: false, error: 'operation_timeout' });
@@ -177,10 +177,11 @@ describe('Socket Mode', () => {
     slack.faults.deliverLate(2000);
     const late = chen().command('/agent-writes on', CHANNEL);
     const started = time;
-    await vi.waitFor(() => {
+    const later = () => {
       time += 100;
-      expect(connections.flatMap((one) => one.envelopes)).toHaveLength(3);
-    }, 10_000);
+      return connections.flatMap((one) => one.envelopes);
+    };
+    await expect.poll(later).toHaveLength(3);
     expect(time - started).toBeGreaterThanOrEqual(2000);
     time += 1000;
     expect(await late).toMatchObject({ error: 'operation_timeout' });
@@ -189,11 +190,11 @@ describe('Socket Mode', () => {
   it('drops its connections, or asks for new ones, on demand', async () => {
     const connection = await BareConnection.open(slack);
     slack.faults.refreshSockets();
-    await vi.waitFor(() =>
-      expect(connection.received.at(-1)).toMatchObject({ type: 'disconnect', reason: 'refresh_requested' }),
-    );
+    await expect
+      .poll(() => connection.received.at(-1))
+      .toMatchObject({ type: 'disconnect', reason: 'refresh_requested' });
     slack.faults.dropSockets();
-    await vi.waitFor(() => expect(connection.closed).toBe(true));
+    await expect.poll(() => connection.closed).toBe(true);
     expect(slack.connections()).toBe(0);
   });
 
@@ -215,8 +216,8 @@ it('a Bolt App follows a refresh to a new connection and loses nothing', { timeo
     app.command('/agent-writes', async ({ ack }) => ack('heard'));
   });
   sample.slack.faults.refreshSockets();
-  await vi.waitFor(() => expect(sample.slack.traffic.calls('apps.connections.open')).toHaveLength(2), 10_000);
-  await vi.waitFor(() => expect(sample.slack.connections()).toBe(1), 10_000);
+  await expect.poll(() => sample.slack.traffic.calls('apps.connections.open')).toHaveLength(2);
+  await expect.poll(() => sample.slack.connections()).toBe(1);
   expect(await sample.person('U0CHEN').command('/agent-writes status', CHANNEL)).toEqual({ ok: true });
   await sample.close();
 });

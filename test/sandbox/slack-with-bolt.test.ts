@@ -1,5 +1,5 @@
 import type { KnownBlock, ModalView } from '@slack/web-api';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { apiError, type Mode, type SampleApp, startSampleApp } from './bolt-sample-app.ts';
 
 const CHANNEL = 'C0ACMEAPP';
@@ -165,13 +165,13 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
     expect(await ben.submit(modal, { why: 'no' })).toMatchObject({ errors: { why: 'Say more than no.' } });
     expect(await ben.openView()).toMatchObject({ id: modal.id, errors: { why: 'Say more than no.' } });
     expect(await ben.submit(modal, { why: 'not a duplicate' })).toEqual({ ok: true, view: null, errors: {} });
-    await vi.waitFor(() =>
-      expect(seen).toContainEqual({
+    await expect
+      .poll(() => seen)
+      .toContainEqual({
         reason: 'not a duplicate',
         metadata: 'prop_1',
         user: { id: 'U0BEN', username: 'ben', name: 'ben', team_id: 'T0ACME' },
-      }),
-    );
+      });
   });
 
   it('tells the person when the app answers a submission with something Slack would not take', async () => {
@@ -208,7 +208,7 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
     const ben = sample.person('U0BEN');
     await ben.click(await ben.waitForMessage(CHANNEL, (message) => message.ts === ts), 'deny');
     await ben.closeView(await ben.waitForView());
-    await vi.waitFor(() => expect(seen).toContainEqual({ closed: true, cleared: false }));
+    await expect.poll(() => seen).toContainEqual({ closed: true, cleared: false });
     expect(await ben.openView()).toBeNull();
   });
 
@@ -270,7 +270,7 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
     const ana = sample.person('U0ANA');
     expect(await ana.home()).toBeNull();
     await ana.openHome();
-    await vi.waitFor(async () => expect(await ana.home()).toMatchObject({ type: 'home' }));
+    await expect.poll(() => ana.home()).toMatchObject({ type: 'home' });
     expect(await sample.person('U0BEN').home()).toBeNull();
   });
 
@@ -280,7 +280,7 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
     const card = await ana.waitForMessage(CHANNEL, (message) => message.ts === ts);
     sample.slack.faults.deliverTwice();
     expect(await ana.click(card, 'approve')).toEqual({ ok: true });
-    await vi.waitFor(() => expect(sample.slack.traffic.calls('chat.update')).toHaveLength(2));
+    await expect.poll(() => sample.slack.traffic.calls('chat.update')).toHaveLength(2);
     expect(seen).toHaveLength(2);
     expect(seen[0]).toEqual(seen[1]);
   });
@@ -320,7 +320,7 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
     const ana = sample.person('U0ANA');
     const card = await ana.waitForMessage(CHANNEL, (message) => message.ts === ts);
     await sample.app.stop();
-    await vi.waitFor(() => expect(sample.slack.connections()).toBe(0));
+    await expect.poll(() => sample.slack.connections()).toBe(0);
     expect(await ana.click(card, 'approve')).toMatchObject({ ok: false, error: 'dispatch_failed' });
     expect(await ana.command('/agent-writes off', CHANNEL)).toMatchObject({
       text: '/agent-writes failed with the error "dispatch_failed"',
@@ -330,7 +330,7 @@ describe.each<Mode>(['socket', 'http'])('the real Bolt App in %s mode', (mode) =
   it('opens one modal with a trigger, and only within three seconds', async () => {
     const ana = sample.person('U0ANA');
     await ana.command('/agent-writes once', CHANNEL);
-    await vi.waitFor(() => expect(seen).toHaveLength(1));
+    await expect.poll(() => seen).toHaveLength(1);
     const trigger_id = String(seen[0]?.trigger_id);
     expect(await apiError(sample.client.views.open({ trigger_id, view: REASON }))).toBe('ok');
     expect(await apiError(sample.client.views.open({ trigger_id, view: REASON }))).toBe(
