@@ -43,7 +43,8 @@ export class RunningParts {
   readonly logged: string[] = [];
   readonly logger: Logger;
   readonly #connections: ReturnType<typeof openRedis>;
-  readonly #renewal: NodeJS.Timeout;
+  /** As the approval service renews the permits; a test may stop it. */
+  readonly renewal: NodeJS.Timeout;
 
   constructor(connection: { path: string }) {
     this.#connections = openRedis({ connection, name: 'test', onError: () => {} });
@@ -56,7 +57,7 @@ export class RunningParts {
     });
     this.dispatch = new DispatchBullMQ({ connection: this.redis, shards: SHARDS });
     this.logger = pino({ level: 'trace' }, { write: (line: string) => void this.logged.push(line) });
-    this.#renewal = setInterval(() => void this.writeSwitch.renewPermits().catch(() => {}), 1_000);
+    this.renewal = setInterval(() => void this.writeSwitch.renewPermits().catch(() => {}), 1_000);
   }
 
   get subscriber(): Redis {
@@ -131,12 +132,12 @@ export class RunningParts {
 
   /** No approval service is alive any more to hear `off`. */
   async losePermits(): Promise<void> {
-    clearInterval(this.#renewal);
+    clearInterval(this.renewal);
     await this.redis.del('{s0}:armed', '{s1}:armed');
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#renewal);
+    clearInterval(this.renewal);
     await this.dispatch.close();
     this.#connections.close();
   }

@@ -266,7 +266,8 @@ local function armed_epoch(seen)
   local state, text = switch[1], switch[2]
   if not state and not text then return nil, 'never_armed' end
   local epoch = whole(text)
-  if not epoch or epoch < (seen or 0) then return nil, 'unreadable' end
+  -- Whoever turned it on wrote 1 at least.
+  if not epoch or epoch < math.max(seen or 0, 1) then return nil, 'unreadable' end
   if not state then return nil, 'never_armed' end
   if state == 'off' then return nil, 'off' end
   if state ~= 'on' then return nil, 'unreadable' end
