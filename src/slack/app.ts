@@ -14,6 +14,7 @@ import type { GrantStore } from '../core/grant/grant-store.ts';
 import { personOf, type TenantId } from '../core/identity/ids.ts';
 import { tenantOf } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
+import { EndedProposals } from '../core/proposal/ended-proposals.ts';
 import type { Folding } from '../core/proposal/folding.ts';
 import { openPreview } from '../core/proposal/preview.ts';
 import type { ProposalRecord } from '../core/proposal/proposal.ts';
@@ -175,8 +176,10 @@ async function openSurface(
   const isIrreversible = (tool: string) =>
     parts.registry.get(tool)?.irreversible ?? parts.registry.get(tool) === undefined;
 
+  const ended = new EndedProposals();
   const publisher = new CardPublisher({
     ...parts,
+    ended,
     isIrreversible,
     foldAbove: (tenant) => tenantOf(policy.current, tenant)?.limits.fold_above ?? FOLD_ABOVE,
     proposalKeys: parts.keys.proposal,
@@ -187,10 +190,11 @@ async function openSurface(
     channels,
     onProblem: (problem) => watch.report(problem),
   });
-  const attester = new Attester({ ...parts, directory, placeOf });
+  const attester = new Attester({ ...parts, ended, directory, placeOf });
   const deskWith = (asking: Partial<DecisionDeskParts>) =>
     new DecisionDesk({
       ...parts,
+      ended,
       directory,
       placeOf,
       attest: (sealed, approvers, at) => attester.attest(sealed, approvers, at),

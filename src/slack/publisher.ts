@@ -5,6 +5,7 @@ import { readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { TenantId } from '../core/identity/ids.ts';
 import { successorOf } from '../core/proposal/edit-link.ts';
+import type { EndedProposals } from '../core/proposal/ended-proposals.ts';
 import { alikeDigest, type Folding } from '../core/proposal/folding.ts';
 import { openPreview, type ShownPreview } from '../core/proposal/preview.ts';
 import {
@@ -31,6 +32,8 @@ export interface Place {
 
 export interface CardPublisherParts {
   readonly store: ProposalStore;
+  /** What is drawn as ended is remembered as ended. */
+  readonly ended: EndedProposals;
   readonly outbox: CardOutbox;
   readonly audit: AuditLog;
   readonly proposalKeys: ProposalKeys;
@@ -240,6 +243,7 @@ export class CardPublisher {
     if (!unsealed.ok || unsealed.sealed.terms.id !== id) return this.#brokenSeal(claim);
     const { sealed } = unsealed;
     const { terms } = sealed;
+    this.#parts.ended.note(record);
     const place = this.#parts.placeOf(terms.context.tenant);
     if (place === undefined) return outbox.abandon(claim, 'the policy no longer has the tenant');
     const wanted = record.card !== undefined || needsCard(sealed, record.state);

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { EndedProposals } from '../../src/core/proposal/ended-proposals.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
@@ -84,6 +85,7 @@ describe('the cards of a channel', () => {
     const tokens = slack.world.workspaces.flatMap(({ installation }) => installation?.botToken ?? []);
     const workspaces = await connectWorkspaces(tokens, { apiUrl: slack.apiUrl, logger });
     const made = new CardPublisher({
+      ended: new EndedProposals(),
       ...storesOver(redis.connect(), redis.connect()),
       proposalKeys: [testKeys.proposal],
       approvalKeys: [testKeys.approvalPublic],

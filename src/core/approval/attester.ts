@@ -1,4 +1,5 @@
 import { type PersonId, slackIdsOf, type TenantId } from '../identity/ids.ts';
+import { type EndedProposals, PUT_BACK } from '../proposal/ended-proposals.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
 import type { ProposalStore } from '../proposal/proposal-store.ts';
 import { type ProposalKeys, type SealedTerms, unseal } from '../proposal/seal.ts';
@@ -15,6 +16,7 @@ import { stillStanding } from './standing.ts';
 
 export interface AttesterParts {
   readonly store: Pick<ProposalStore, 'now' | 'read' | 'attest' | 'refuse' | 'claimAttestations'>;
+  readonly ended: EndedProposals;
   readonly directory: ApproverDirectory;
   readonly keys: { readonly proposal: ProposalKeys; readonly approval: ApprovalKeys };
   readonly placeOf: (tenant: TenantId) => { readonly team: string } | undefined;
@@ -55,6 +57,9 @@ export class Attester {
     if (!unsealed.ok || unsealed.sealed.terms.id !== id) return 'unsure';
     const { sealed } = unsealed;
     const { terms } = sealed;
+    if (this.#parts.ended.isPutBack(record)) {
+      return (await store.refuse(id, PUT_BACK)) === 'settled' ? 'refused' : 'gone';
+    }
     const place = this.#parts.placeOf(terms.context.tenant);
     if (terms.basis.kind !== 'people' || place === undefined) return 'unsure';
     const { approvals } = record.state;

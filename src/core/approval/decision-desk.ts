@@ -2,6 +2,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { Dispatch } from '../execution/dispatch.ts';
 import { type PersonId, personOf, slackIdsOf, type TenantId } from '../identity/ids.ts';
 import type { ApprovalRule, DenialReason } from '../policy/verdict.ts';
+import { type EndedProposals, PUT_BACK } from '../proposal/ended-proposals.ts';
 import type { ProposalRecord } from '../proposal/proposal.ts';
 import type { ProposalId } from '../proposal/proposal-id.ts';
 import { type Decided, type ProposalStore, StoreUnavailable } from '../proposal/proposal-store.ts';
@@ -57,6 +58,7 @@ export interface Sights {
 
 export interface DecisionDeskParts {
   readonly store: ProposalStore;
+  readonly ended: EndedProposals;
   readonly audit: AuditLog;
   readonly dispatch: Dispatch;
   readonly directory: ApproverDirectory;
@@ -187,6 +189,7 @@ export class DecisionDesk {
         record = decided.record;
         continue;
       }
+      if (decided.ok) this.#parts.ended.note(decided.record);
       if (decided.ok && decided.settled && !decided.replayed) {
         await this.#settled(sealed, decision === 'approve' ? [...earlier, person] : [], at);
       }
@@ -244,6 +247,10 @@ export class DecisionDesk {
     }
     const { sealed } = unsealed;
     const { terms } = sealed;
+    if (this.#parts.ended.isPutBack(record)) {
+      await this.#parts.store.refuse(record.id, PUT_BACK);
+      return no('already_settled');
+    }
     // Nobody is asked where the policy itself decides, so no card of ours has such a button.
     if (terms.basis.kind !== 'people') return no('not_this_card');
     const { rule } = terms.basis;
