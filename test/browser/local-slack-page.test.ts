@@ -211,14 +211,16 @@ describe('the local Slack’s page in a real browser', () => {
     await post('close T-1');
     const message = await page.waitForMessage('close T-1');
 
-    expect(await message.getByRole('heading', { name: 'close T-1' }).isVisible()).toBe(true);
+    await expect.poll(() => message.getByRole('heading', { name: 'close T-1' }).isVisible()).toBe(true);
     expect(await message.locator('.field').allInnerTexts()).toEqual([
       'Tenant\nacme',
       'On behalf of\n@Rita Rossi',
     ]);
-    expect(await message.locator('pre').textContent()).toBe('{ "id": "T-1" }');
-    expect(await message.locator('.app-badge').textContent()).toBe('App');
-    expect(await message.getByRole('button', { name: 'Approve' }).getAttribute('class')).toContain('primary');
+    await expect.poll(() => message.locator('pre').textContent()).toBe('{ "id": "T-1" }');
+    await expect.poll(() => message.locator('.app-badge').textContent()).toBe('App');
+    await expect
+      .poll(() => message.getByRole('button', { name: 'Approve' }).getAttribute('class'))
+      .toContain('primary');
   });
 
   it('asks the block’s confirm question before a click leaves the page; Esc is no', async () => {
@@ -227,7 +229,7 @@ describe('the local Slack’s page in a real browser', () => {
     sample.slack.traffic.clear();
 
     await page.clickButton('close T-2', 'Approve');
-    expect(await page.confirm.textContent()).toContain('Approve this call?');
+    await expect.poll(() => page.confirm.textContent()).toContain('Approve this call?');
     await page.page.keyboard.press('Escape');
     await page.confirm.waitFor({ state: 'detached' });
     await page.clickButton('close T-2', 'Approve');
@@ -238,7 +240,7 @@ describe('the local Slack’s page in a real browser', () => {
     await page.answerConfirm('Yes, approve');
     const settledCard = await page.waitForMessage('Approved by @Ana Alves');
     expect(await settledCard.locator('.actions').count()).toBe(0);
-    expect(await settledCard.locator('.edited').textContent()).toBe('(edited)');
+    await expect.poll(() => settledCard.locator('.edited').textContent()).toBe('(edited)');
     expect(sample.slack.traffic.deliveries()).toHaveLength(1);
   });
 
@@ -253,7 +255,7 @@ describe('the local Slack’s page in a real browser', () => {
     await page.waitForMessage('Approved by @Ben Baker');
     await page.answerConfirm('Yes, approve');
     const line = await page.waitForMessage('There is no such button any more.');
-    expect(await line.textContent()).toContain('Only visible to you');
+    await expect.poll(() => line.textContent()).toContain('Only visible to you');
   });
 
   it('says beneath the buttons that the app did not answer', async () => {
@@ -262,7 +264,7 @@ describe('the local Slack’s page in a real browser', () => {
     await page.clickButton('close T-3', 'Dead button');
     const failure = page.message('close T-3').locator('.block-failure');
     await failure.waitFor();
-    expect(await failure.textContent()).toContain('timed out');
+    await expect.poll(() => failure.textContent()).toContain('timed out');
   });
 
   it('shows an ephemeral message to its reader alone, until it is dismissed', async () => {
@@ -271,7 +273,7 @@ describe('the local Slack’s page in a real browser', () => {
     await page.waitForMessage('close T-4');
     await page.clickButton('close T-4', 'Why not me?');
     const whisper = await page.waitForMessage('You asked for it <yourself>.');
-    expect(await whisper.textContent()).toContain('Only visible to you');
+    await expect.poll(() => whisper.textContent()).toContain('Only visible to you');
 
     await page.actAs('U0ANA');
     await page.waitForMessage('close T-4');
@@ -290,7 +292,7 @@ describe('the local Slack’s page in a real browser', () => {
     await page.clickButton('close T-5', 'Deny');
     await page.modal.waitFor();
     const reason = page.modal.getByLabel('Why?');
-    expect(await page.modal.locator('textarea:focus').count()).toBe(1);
+    await expect.poll(() => page.modal.locator('textarea:focus').count()).toBe(1);
 
     await page.fill('Why?', 'no');
     await page.submitModal();
@@ -298,9 +300,11 @@ describe('the local Slack’s page in a real browser', () => {
     await page.fill('Why?', 'because');
     await page.submitModal();
     await page.modal.getByText('Say more.').waitFor();
-    expect(await reason.inputValue()).toBe('because');
-    expect(await reason.getAttribute('aria-invalid')).toBe('true');
-    expect(await page.modal.locator('[data-block-id="why"] .field-error').textContent()).toBe('Say more.');
+    await expect.poll(() => reason.inputValue()).toBe('because');
+    await expect.poll(() => reason.getAttribute('aria-invalid')).toBe('true');
+    await expect
+      .poll(() => page.modal.locator('[data-block-id="why"] .field-error').textContent())
+      .toBe('Say more.');
 
     await page.fill('Why?', 'T-5 is another customer');
     await page.modal.getByLabel('Kind of mistake').selectOption({ label: 'Wrong ticket' });
@@ -329,15 +333,15 @@ describe('the local Slack’s page in a real browser', () => {
     await page.modal.getByText('A second window').waitFor();
     await page.modal.getByRole('button', { name: 'Back' }).click();
     await page.modal.getByLabel('Why?').waitFor();
-    expect(await page.modal.getByLabel('Why?').inputValue()).toBe('further');
+    await expect.poll(() => page.modal.getByLabel('Why?').inputValue()).toBe('further');
 
     for (let presses = 0; presses < 12; presses += 1) {
       await page.page.keyboard.press('Tab');
-      expect(await page.modal.locator(':focus').count()).toBe(1);
+      await expect.poll(() => page.modal.locator(':focus').count()).toBe(1);
     }
     await page.page.keyboard.press('Escape');
     await page.modalIsGone();
-    expect(await page.page.locator(':focus').textContent()).toBe('Deny');
+    await expect.poll(() => page.page.locator(':focus').textContent()).toBe('Deny');
   });
 
   it('offers the slash commands, and shows an answer and a silence as only the person sees them', async () => {
@@ -345,15 +349,15 @@ describe('the local Slack’s page in a real browser', () => {
     await box.fill('/ag');
     await page.page.getByRole('option', { name: '/agent-writes' }).waitFor();
     await box.press('Tab');
-    expect(await box.inputValue()).toBe('/agent-writes ');
+    await expect.poll(() => box.inputValue()).toBe('/agent-writes ');
     await page.type('/agent-writes status');
     const answer = await page.waitForMessage('Writes are on, says U0ANA');
-    expect(await answer.textContent()).toContain('Only visible to you');
-    expect(await answer.locator('strong').textContent()).toBe('on');
+    await expect.poll(() => answer.textContent()).toContain('Only visible to you');
+    await expect.poll(() => answer.locator('strong').textContent()).toBe('on');
 
     await page.type('/agent-writes silent');
     const failure = await page.waitForMessage('/agent-writes failed');
-    expect(await failure.textContent()).toContain('Slackbot');
+    await expect.poll(() => failure.textContent()).toContain('Slackbot');
     await page.type('/nonsense');
     await page.waitForMessage('/nonsense is not a valid command');
   });
@@ -362,7 +366,7 @@ describe('the local Slack’s page in a real browser', () => {
     await page.page.evaluate('window.sameDocument = true');
     const ts = await post('first words', settled('first words'));
     await page.waitForMessage('first words');
-    expect(await page.page.locator('#announcer').textContent()).toBe('Countersign: first words');
+    await expect.poll(() => page.page.locator('#announcer').textContent()).toBe('Countersign: first words');
     await sample.client.chat.update({
       channel: CHANNEL,
       ts,
@@ -428,11 +432,11 @@ describe('the local Slack’s page in a real browser', () => {
     await post('close T-8');
     await page.page.locator('.acting-button').click();
     const item = (user: string) => page.page.locator(`.acting-item[data-user="${user}"]`);
-    expect(await item('U0CHEN').textContent()).toContain('@oncall');
-    expect(await item('U0GUEST').textContent()).toContain('guest');
-    expect(await item('U0GONE').getAttribute('aria-disabled')).toBe('true');
+    await expect.poll(() => item('U0CHEN').textContent()).toContain('@oncall');
+    await expect.poll(() => item('U0GUEST').textContent()).toContain('guest');
+    await expect.poll(() => item('U0GONE').getAttribute('aria-disabled')).toBe('true');
     await page.page.keyboard.press('ArrowDown');
-    expect(await page.page.locator(':focus').getAttribute('data-user')).toBe('U0BEN');
+    await expect.poll(() => page.page.locator(':focus').getAttribute('data-user')).toBe('U0BEN');
     await page.page.keyboard.press('Escape');
 
     await page.page.getByRole('button', { name: 'Globex' }).click();
@@ -479,9 +483,11 @@ describe('the local Slack’s page in a real browser', () => {
       await page.waitForMessage('attack typed');
       const message = page.messages('attack <img').first();
 
-      expect(await message.locator('h3').textContent()).toBe(`attack ${IMAGE}`);
-      expect(await message.locator('pre').last().textContent()).toBe(`${IMAGE}\n<@U0ANA> *x* <!here>`);
-      expect(await message.locator('.context').textContent()).toContain('<b>not bold</b>');
+      await expect.poll(() => message.locator('h3').textContent()).toBe(`attack ${IMAGE}`);
+      await expect
+        .poll(() => message.locator('pre').last().textContent())
+        .toBe(`${IMAGE}\n<@U0ANA> *x* <!here>`);
+      await expect.poll(() => message.locator('.context').textContent()).toContain('<b>not bold</b>');
       expect(
         await page.page.locator('#messages').locator('img, script, iframe, b, [onerror], [onload]').count(),
       ).toBe(0);
@@ -511,7 +517,7 @@ describe('the local Slack’s page in a real browser', () => {
         .locator('a')
         .evaluateAll((found) => found.map((a) => a.getAttribute('href')));
       expect(links).toEqual(['https://example.com/?a=1&b=2', 'http://example.com/bare']);
-      expect(await message.locator('a').first().getAttribute('rel')).toBe('noopener noreferrer');
+      await expect.poll(() => message.locator('a').first().getAttribute('rel')).toBe('noopener noreferrer');
       await message.getByText('rich').click();
       expect(await page.page.evaluate('window.pwned')).toBeUndefined();
     });
@@ -529,7 +535,7 @@ describe('the local Slack’s page in a real browser', () => {
         floods.map((text) => ({ type: 'section', text: { type: 'mrkdwn', text: text.slice(0, 3000) } })),
       );
       const message = await page.waitForMessage('<<<<<');
-      expect(await message.locator('.mention').count()).toBeGreaterThanOrEqual(300);
+      await expect.poll(() => message.locator('.mention').count()).toBeGreaterThanOrEqual(300);
       await post('after the flood', card('after the flood'));
       await page.waitForMessage('after the flood');
       await page.clickButton('after the flood', 'Approve');

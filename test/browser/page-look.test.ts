@@ -104,7 +104,7 @@ describe('the local Slack’s page, looked at and handled with the keyboard alon
     expect(await panel.isHidden()).toBe(true);
     await button.focus();
     await page.page.keyboard.press('Enter');
-    expect(await button.getAttribute('aria-expanded')).toBe('true');
+    await expect.poll(() => button.getAttribute('aria-expanded')).toBe('true');
     expect(await page.page.evaluate('document.activeElement.textContent')).toBe(
       'Deliver the next click twice',
     );
@@ -113,7 +113,7 @@ describe('the local Slack’s page, looked at and handled with the keyboard alon
     await panel.getByRole('button', { name: 'Too many calls for 10 s' }).press('Enter');
     await panel.getByText(/active: \d+ s left/).waitFor();
     await button.getByText('Faults: 2 active').waitFor();
-    expect(await panel.getByRole('status').textContent()).toBe('Done: Too many calls for 10 s.');
+    await expect.poll(() => panel.getByRole('status').textContent()).toBe('Done: Too many calls for 10 s.');
     await page.page.keyboard.press('Escape');
     await panel.waitFor({ state: 'hidden' });
     expect(await page.page.evaluate('document.activeElement.id')).toBe('faults-button');
@@ -205,17 +205,19 @@ describe('the local Slack’s page, looked at and handled with the keyboard alon
       }),
     });
     const message = await page.waitForMessage('beneath');
-    expect(await message.locator('u').textContent()).toBe('beneath');
-    expect(await message.locator('strong > em > s > code').textContent()).toBe('all');
-    expect(await message.locator('.emoji').textContent()).toBe('👍');
-    expect(await message.locator('.mention').allTextContents()).toEqual(['@support', '#acme-approvals']);
+    await expect.poll(() => message.locator('u').textContent()).toBe('beneath');
+    await expect.poll(() => message.locator('strong > em > s > code').textContent()).toBe('all');
+    await expect.poll(() => message.locator('.emoji').textContent()).toBe('👍');
+    await expect
+      .poll(() => message.locator('.mention').allTextContents())
+      .toEqual(['@support', '#acme-approvals']);
     const list = message.locator('ol.rich-list');
-    expect(await list.getAttribute('start')).toBe('3');
+    await expect.poll(() => list.getAttribute('start')).toBe('3');
     const letters = `getComputedStyle(document.querySelector('ol.rich-list')).listStyleType`;
     expect(await page.page.evaluate(letters)).toBe('lower-alpha');
-    expect(await message.locator('ul.bordered li').textContent()).toBe('dot');
-    expect(await message.locator('blockquote').textContent()).toBe('said');
-    expect(await message.locator('pre').textContent()).toBe('{ }');
+    await expect.poll(() => message.locator('ul.bordered li').textContent()).toBe('dot');
+    await expect.poll(() => message.locator('blockquote').textContent()).toBe('said');
+    await expect.poll(() => message.locator('pre').textContent()).toBe('{ }');
     expect(await message.locator('.unsupported').count()).toBe(0);
   });
 
@@ -223,7 +225,7 @@ describe('the local Slack’s page, looked at and handled with the keyboard alon
     const message = await page.waitForMessage('beneath');
     await message.getByRole('button', { name: 'Delete this message' }).press('Enter');
     await page.answerConfirm('Cancel');
-    expect(await page.messages('beneath').count()).toBe(1);
+    await expect.poll(() => page.messages('beneath').count()).toBe(1);
     await message.getByRole('button', { name: 'Delete this message' }).press('Enter');
     await page.answerConfirm('Delete');
     await message.waitFor({ state: 'detached' });

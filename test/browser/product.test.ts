@@ -34,7 +34,7 @@ describe('in the browser', () => {
     const lea = await browser.openPageAs('U0LEAD', CHANNEL);
     await lea.type('/agent-writes on we start');
     await lea.waitForMessage('we start');
-    expect((await parts.writeSwitch.status()).state).toBe('on');
+    await expect.poll(async () => (await parts.writeSwitch.status()).state).toBe('on');
     await lea.close();
   });
 
