@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 import { userInfo } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
-import { pino } from 'pino';
+import type { Logger } from 'pino';
 import { addAuditCommands } from './audit-commands.ts';
 import { type ConfigOf, type Part, processEnvironment, readConfig } from './config.ts';
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
 import { describeScope, EVERYTHING } from './core/switch/scope.ts';
 import type { Closed, Operator } from './core/switch/write-switch.ts';
-import { brief, escapedJson, jsonLine } from './core/tool/visible-text.ts';
+import { brief, jsonLine } from './core/tool/visible-text.ts';
 import { runDemo } from './demo/demo.ts';
 import { generateKeys } from './generate-keys.ts';
 import { readPolicyText } from './policy-file.ts';
+import { processLogger } from './process-log.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { openRedis, standingShards } from './redis/connection.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
@@ -186,14 +187,10 @@ try {
 /** Runs a part until SIGINT, SIGTERM, or the end of the parent that started it with a channel. */
 async function runUntilStopped<P extends 'start' | 'executor'>(
   part: P,
-  start: (config: ConfigOf[P], logger: pino.Logger) => Promise<RunningPart>,
+  start: (config: ConfigOf[P], logger: Logger) => Promise<RunningPart>,
 ): Promise<void> {
   const config = configOf(part);
-  const logger = pino({
-    name: `countersign-${part}`,
-    level: config.logLevel,
-    hooks: { streamWrite: escapedJson },
-  });
+  const logger = processLogger(part, config.logLevel);
   // The SDK's sockets can reject where nobody listens (SLACK.md 2). What is decided is durable before it is answered.
   process.on('unhandledRejection', (err) => logger.error({ err }, 'unhandled rejection'));
   const running = await start(config, logger);

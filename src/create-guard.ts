@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { type Logger, pino } from 'pino';
+import type { Logger } from 'pino';
 import { type CredentialProvider, Credentials } from './core/execution/credentials.ts';
 import { loadPolicyOrThrow } from './core/policy/policy-load.ts';
 import { PolicyHolder } from './core/policy/policy-source.ts';
@@ -8,8 +8,8 @@ import { proposalKeyOf, proposalKeysIn } from './core/proposal/seal.ts';
 import { errorForLog } from './core/secrets/error-for-log.ts';
 import type { ToolDefinition } from './core/tool/tool.ts';
 import { ToolRegistry } from './core/tool/tool-registry.ts';
-import { escapedJson } from './core/tool/visible-text.ts';
 import { Guard } from './guard/guard.ts';
+import { processLogger } from './process-log.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
 import { Waiter } from './queue/waiter.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
@@ -63,9 +63,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
   const { readLogSample = 1 } = options;
   if (!(readLogSample >= 0 && readLogSample <= 1))
     throw new RangeError('readLogSample is a number from 0 to 1');
-  const logger = withSafeErrors(
-    options.logger ?? pino({ name: 'countersign-guard', hooks: { streamWrite: escapedJson } }),
-  );
+  const logger = withSafeErrors(options.logger ?? processLogger('guard'));
 
   const connections = openRedis({
     ...(typeof options.redis === 'string' ? { url: options.redis } : { connection: options.redis }),
