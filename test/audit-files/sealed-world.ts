@@ -14,8 +14,8 @@ import { AuditStreamRedis } from '../../src/redis/audit-stream-redis.ts';
 import type { RedisForTests } from '../redis-for-tests.ts';
 import { auditKeyPair, keysOf } from './sealed-directory.ts';
 
-/** Short, so that somebody else takes over soon; long enough for a machine that is busy. */
-const LEASE_MS = 1_500;
+/** Longer than any test: no busy machine loses it, and where somebody is to take over, the test ends it. */
+const LEASE_MS = 60_000;
 
 /** A directory for one test, sealers over it, and what stands in it. */
 export function sealedWorld(redis: RedisForTests, shards = 1) {
@@ -133,6 +133,8 @@ export function sealedWorld(redis: RedisForTests, shards = 1) {
         .sort(inSealingOrder)
         .map(({ file }) => file);
     },
+    /** As if whoever has the lease had said nothing for as long as it lasts. */
+    lapse: () => redis.client.hset('{s0}:audit-sealer', 'until', '0'),
     seqs: (chain: string) => world.lines(chain).map((line) => ('entry' in line ? line.entry.seq : line.note)),
     verify: (checkpoints: readonly string[] = []): AuditReport =>
       verifyAudit(world.directory, { keys: keysOf(publicKey), checkpoints }),

@@ -19,6 +19,7 @@ describe('a sealer that is killed', () => {
       const { says, exited } = world.process({ end: { point, times, signal: 'SIGKILL' } });
       await says({ reached: point });
       expect(await exited).toEqual([null, 'SIGKILL']);
+      await world.lapse();
     }
     await world.append(3);
     appended += 1;
@@ -33,6 +34,7 @@ describe('a sealer that is killed', () => {
     const { says, exited } = world.process({ end: { point: 'written', times: 1, signal: 'SIGKILL' } });
     await says({ reached: 'written' });
     await exited;
+    await world.lapse();
     // What had not reached the disk when the machine lost its power.
     const [segment = ''] = world.segments('acme');
     const path = join(world.directory, 'acme', segment);
@@ -58,6 +60,7 @@ describe('a sealer that is frozen while another takes over', () => {
       await world.append(30);
       const frozen = world.process({ end: { point, times: 1, signal: 'SIGSTOP' } });
       await frozen.says({ reached: point });
+      await world.lapse();
       const sealer = world.sealer();
       await sealer.start();
       await world.append(30);
