@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { userInfo } from 'node:os';
-import { Command, InvalidArgumentError } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import type { Logger } from 'pino';
 import { addAuditCommands } from './audit-commands.ts';
 import { type ConfigOf, type Part, processEnvironment, readConfig } from './config.ts';
@@ -9,11 +9,12 @@ import { describeScope, EVERYTHING } from './core/switch/scope.ts';
 import type { Closed, Operator } from './core/switch/write-switch.ts';
 import { brief, jsonLine } from './core/tool/visible-text.ts';
 import { runDemo } from './demo/demo.ts';
-import { generateKeys } from './generate-keys.ts';
+import { generateKeys, KEY_KINDS, type KeyKind, keyLines } from './generate-keys.ts';
 import { readPolicyText } from './policy-file.ts';
 import { processLogger } from './process-log.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { openRedis, standingShards } from './redis/connection.ts';
+import { keysInUse } from './redis/keys-in-use-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { type RunningPart, startApprovalService, startExecutor } from './service.ts';
 import { loadTools } from './tools-module.ts';
@@ -155,24 +156,30 @@ policy
     print(`${file} is fine. Version ${loaded.version}`);
   });
 
-program
+const keys = program
   .command('keys')
-  .description('keys for the approval service, the executors and the guards')
+  .description('keys for the approval service, the executors and the guards');
+keys
   .command('generate')
-  .description('print a new set; each line says who may have it')
-  .action(() => {
-    const keys = generateKeys();
-    print(
-      '# The approval service, every executor and every guard:',
-      `COUNTERSIGN_PROPOSAL_KEY=${keys.COUNTERSIGN_PROPOSAL_KEY}`,
-      '# The approval service ALONE:',
-      `COUNTERSIGN_APPROVAL_PRIVATE_KEY=${keys.COUNTERSIGN_APPROVAL_PRIVATE_KEY}`,
-      `COUNTERSIGN_AUDIT_PRIVATE_KEY=${keys.COUNTERSIGN_AUDIT_PRIVATE_KEY}`,
-      '# Every executor:',
-      `COUNTERSIGN_APPROVAL_PUBLIC_KEY=${keys.COUNTERSIGN_APPROVAL_PUBLIC_KEY}`,
-      '# The auditor, for countersign audit verify --key; no part of the installation:',
-      `COUNTERSIGN_AUDIT_PUBLIC_KEY=${keys.COUNTERSIGN_AUDIT_PUBLIC_KEY}`,
-    );
+  .description('print new keys, all or of one kind; each line says who may have it')
+  .addArgument(new Argument('[kind]', 'the one kind').choices(KEY_KINDS))
+  .action((kind?: KeyKind) => print(...keyLines(generateKeys(), kind && [kind])));
+keys
+  .command('in-use')
+  .description('which keys sealed what lies in Redis: to see that an old one is no longer needed')
+  .action(async () => {
+    const { connections } = openCli();
+    try {
+      const uses = await keysInUse(connections.redis);
+      if (uses.length === 0) print('Nothing in Redis is sealed with any key.');
+      for (const { key, open, settled, grants, installations } of uses) {
+        print(
+          `${key}  proposals that can still run: ${open}  settled: ${settled}  grants: ${grants}  installed workspaces: ${installations}`,
+        );
+      }
+    } finally {
+      connections.close();
+    }
   });
 
 try {

@@ -324,7 +324,7 @@ const HELP: Record<Variable, { example: string; from: string }> = {
   },
   COUNTERSIGN_TOKEN_KEY: {
     example: '44 characters of base64',
-    from: 'type: openssl rand -base64 32 (for the approval service alone; seals the tokens of installed workspaces in Redis)',
+    from: 'type: npx countersign keys generate token (for the approval service alone; seals the tokens of installed workspaces in Redis)',
   },
   COUNTERSIGN_PUBLIC_URL: {
     example: 'https://your.host/',

@@ -5,6 +5,7 @@ import { Sealer } from './audit-files/sealer.ts';
 import type { ExecutorConfig, StartConfig } from './config.ts';
 import { approvalKeysOf } from './core/approval/decision.ts';
 import { StoreUnavailable } from './core/proposal/proposal-store.ts';
+import { recordBoxKeys } from './core/proposal/seal.ts';
 import { PERMIT_RENEWAL_MS, type WriteSwitch } from './core/switch/write-switch.ts';
 import { onceAnOutage, withSafeErrors } from './create-guard.ts';
 import { Health } from './health.ts';
@@ -53,6 +54,7 @@ interface Stores {
 /** The approval service: Slack, the cards, the permits of the switch, the sweeper, the audit's sealer. Holds the signing keys. */
 export async function startApprovalService(config: StartConfig, given: Logger): Promise<RunningPart> {
   const logger = withSafeErrors(given);
+  sayKeys(config, logger);
   const registry = await loadTools(config.toolsPath);
   const policy = await PolicyFile.open(config.policyPath, registry, logger);
   const stores = await openStores(config, 'countersign-approvals', logger).catch((error: unknown) => {
@@ -71,7 +73,7 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
         botTokens: config.slack.botTokens.map((token) => token.reveal()),
         apiUrl: config.slack.apiUrl,
         appId: config.slack.appId,
-        oauth: oauthOf(config, connections),
+        oauth: await oauthOf(config, connections, logger),
         transport:
           transport.mode === 'socket'
             ? {
@@ -148,22 +150,31 @@ function sealerOf({ audit, shards }: StartConfig, { redis }: RedisConnections, l
   });
 }
 
-function oauthOf(config: StartConfig, { redis, subscriber }: RedisConnections): SlackOAuth | undefined {
+async function oauthOf(
+  config: StartConfig,
+  { redis, subscriber }: RedisConnections,
+  logger: Logger,
+): Promise<SlackOAuth | undefined> {
   const { oauth } = config.slack;
   if (oauth === undefined) return undefined;
   const { clientId, redirectUri } = oauth;
   const keys = oauth.tokenKeys.reveal();
-  return {
-    clientId,
-    clientSecret: oauth.clientSecret.reveal(),
-    redirectUri,
-    store: new InstallationStoreRedis({ redis, subscriber, keys, app: clientId }),
-  };
+  const store = new InstallationStoreRedis({ redis, subscriber, keys, app: clientId });
+  const sealedAnew = await store.sealAnew();
+  logger.info({ tokenKeys: [...keys.opening.keys()], sealedAnew }, 'token keys: the first seals');
+  return { clientId, clientSecret: oauth.clientSecret.reveal(), redirectUri, store };
+}
+
+/** The names that boxes in Redis have on them, and `countersign keys in-use` counts by. */
+function sayKeys(config: Pick<StartConfig, 'proposalKeys'>, logger: Logger): void {
+  const proposalKeys = [...recordBoxKeys(config.proposalKeys.reveal()).opening.keys()];
+  logger.info({ proposalKeys }, 'proposal keys: the first seals');
 }
 
 /** The executor: the one process that holds credentials for writes. */
 export async function startExecutor(config: ExecutorConfig, given: Logger): Promise<RunningPart> {
   const logger = withSafeErrors(given);
+  sayKeys(config, logger);
   const registry = await loadTools(config.toolsPath);
   // May refuse, so before anything is open.
   const credentials = credentialProviderOf(config.credentials);

@@ -15,6 +15,11 @@ export class Boxes {
     this.#keys = keys;
   }
 
+  /** Of the key that seals. */
+  get keyId(): string {
+    return this.#keys.sealing.id;
+  }
+
   seal(text: string, ...bound: readonly string[]): string {
     return sealBox(this.#keys, text, bound, randomBytes(BOX_NONCE_BYTES));
   }

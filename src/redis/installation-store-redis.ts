@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import type { BoxKeys } from '../core/secrets/sealed-box.ts';
+import { type BoxKeys, boxKeyId } from '../core/secrets/sealed-box.ts';
 import { Installation, WorkspaceId } from '../core/workspace/installation.ts';
 import type {
   InstallationStore,
@@ -60,6 +60,18 @@ export class InstallationStoreRedis implements InstallationStore {
   async replace(old: StoredInstallation, next: Installation): Promise<StoredInstallation | undefined> {
     if (next.team !== old.installation.team) throw new TypeError('an installation stays with its workspace');
     return this.#write(next, old.text);
+  }
+
+  /** What older keys sealed is sealed with the first one: after that they are needed no more. How many it were. */
+  async sealAnew(): Promise<number> {
+    const fields = await answerOf(this.#redis, () => this.#redis.hgetall(INSTALLATIONS_KEY));
+    let renewed = 0;
+    for (const [team, text] of Object.entries(fields)) {
+      const stored = this.#opened(team, text);
+      if (!('installation' in stored) || boxKeyId(text) === this.#boxes.keyId) continue;
+      if ((await this.replace(stored, stored.installation)) !== undefined) renewed += 1;
+    }
+    return renewed;
   }
 
   onChanged(listener: () => void): Promise<() => Promise<void>> {

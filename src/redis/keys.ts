@@ -42,6 +42,10 @@ export function proposalKey(id: ProposalId): string {
   return inShard(shardOfProposal(id), `proposal:${id}`);
 }
 
+/** For looking through all of them, whatever their shard. */
+export const EVERY_PROPOSAL = '{s*}:proposal:*';
+export const EVERY_GRANT = '{s*}:grant:*';
+
 export type OpenStatus = 'pending' | 'ready' | 'executing';
 
 export function tenantIndexKey(shard: number, tenant: TenantId, status: OpenStatus): string {

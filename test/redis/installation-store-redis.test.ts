@@ -28,6 +28,18 @@ function installation(team: string, token = 'xoxb-secret-1'): Installation {
 }
 
 describe('installations in Redis', () => {
+  it('are sealed anew with the new key, so that the old one can be taken away', async () => {
+    await storeWith([1]).put(installation('T0ACME'));
+    await storeWith([1, 2]).put(installation('T0GLOBEX', 'xoxb-secret-2'));
+    // Everybody opens both by now; whoever starts with the new one first seals with it.
+    expect(await storeWith([2, 1]).sealAnew()).toBe(2);
+    expect(await storeWith([2, 1]).sealAnew()).toBe(0);
+    const { readable, unreadable } = await storeWith([2]).all();
+    expect(readable.map((stored) => stored.installation.team).sort()).toEqual(['T0ACME', 'T0GLOBEX']);
+    expect(unreadable).toEqual([]);
+    expect((await storeWith([1]).all()).unreadable).toHaveLength(2);
+  });
+
   it('are read as they were written, and hold no token in the clear', async () => {
     await storeWith().put(installation('T0ACME'));
     expect((await storeWith().all()).readable).toMatchObject([{ installation: installation('T0ACME') }]);
