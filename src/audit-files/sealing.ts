@@ -30,6 +30,9 @@ export const IDLE_CHECKPOINT_MS = 10 * 60 * 1000;
 /** Chains that are written to at the same time. */
 const CHAINS_AT_ONCE = 8;
 
+/** Microseconds, a year: whoever put a file with such a name there is not followed. Nor are such fences in Redis. */
+const FAR_AHEAD = 365 * 24 * 60 * 60 * 1_000_000;
+
 /** Where a round stands: after each, a crash must lose nothing and double nothing. */
 export type SealingPoint = 'claimed' | 'recovered' | 'read' | 'written' | 'advanced' | 'signed' | 'trimmed';
 
@@ -141,7 +144,10 @@ export class Sealing {
     }
     // From here on no other sealer can record anything: what the files hold now is what there is.
     const files = await allChainFiles(directory, segmentBytes);
-    const newest = Math.max(0, ...files.map(({ fence }) => fence));
+    const newest = Math.max(
+      0,
+      ...files.map(({ fence }) => fence).filter((fence) => fence < this.#fence + FAR_AHEAD),
+    );
     if (newest >= this.#fence) return newest;
     for (const [shard, memory] of remembered.entries()) await this.#recover(shard, memory, files);
     await reached?.('recovered');

@@ -375,6 +375,8 @@ describe('where nothing can be written', () => {
 });
 
 it('passes over what is none of its business in the directory', async () => {
+  mkdirSync(join(world.directory, 'acme'), { recursive: true });
+  writeFileSync(join(world.directory, 'acme', '000000000001-9007199254740991.jsonl'), '');
   mkdirSync(join(world.directory, 'lost+found'), { recursive: true });
   writeFileSync(join(world.directory, 'README'), 'by hand');
   await world.append(3);

@@ -53,7 +53,8 @@ describe('the lease', () => {
   });
 
   it('has a fence above what the caller has seen, and above what stood there, to the last digit', async () => {
-    const far = 9_007_199_254_740_000;
+    const far = (await claimed()) + 24 * 60 * 60 * 1_000_000;
+    await redis.client.hset('{s0}:audit-sealer', 'until', '0');
     expect(await claimed(far)).toBe(far + 1);
     await redis.client.hset('{s0}:audit-sealer', 'until', '0');
     expect(await claimed()).toBe(far + 2);
@@ -97,6 +98,15 @@ describe('the fence', () => {
     expect(await stream().renew(fence)).toBe('replaced');
     expect(await stream().begin(1, await claimed())).toEqual({ through: undefined, chains: new Map() });
   });
+});
+
+it('a fence of the far future is nobody’s: sealing goes on', async () => {
+  const highest = '9007199254740991';
+  await redis.client.hset('{s0}:audit-sealer', 'fence', highest);
+  await redis.client.hset('{s0}:audit-sealed', 'fence', highest);
+  const fence = await claimed(Number(highest));
+  expect(fence).toBeLessThan((Date.now() + 60_000) * 1_000);
+  expect(await stream().begin(0, fence)).toEqual({ through: undefined, chains: new Map() });
 });
 
 describe('what a shard remembers', () => {

@@ -76,10 +76,12 @@ local function audit_backlog()
   return math.max(0, redis.call('XLEN', AUDIT) - (whole(redis.pcall('HGET', SEALED, 'kept')) or 0))
 end
 
--- Fences have 16 digits, which `whole` does not take; as text they are told apart to the last one.
+-- Fences are times in microseconds, of 16 digits, which `whole` does not take. One that is a year ahead is none that we
+-- gave: it must not end sealing for ever, as the highest of all would.
 local function fence_of(text)
   if type(text) ~= 'string' or not string.match(text, '^%d+$') or #text > 16 then return 0 end
-  return tonumber(text)
+  local fence = tonumber(text)
+  return fence < micros + 365 * 24 * 60 * 60 * 1000000 and fence or 0
 end
 
 -- Where a proposal stands in the indexes --------------------------------------------------------------------------
