@@ -98,6 +98,10 @@ describe('a key is changed without stopping', () => {
     await restartExecutor(second);
     await approve(before);
     await ran(before);
+    // Sealed by nobody but the new one, from its terms to its outcome.
+    const last = await guard.propose(note('last'), CONTEXT);
+    await approve(last);
+    await ran(last);
 
     const left = await (await parts.guard()).propose(note('left behind'), CONTEXT);
     await executor.stop();
@@ -108,7 +112,7 @@ describe('a key is changed without stopping', () => {
     expect(await alarms(left)).toEqual(['seal_broken']);
     // Nothing that was sealed with the new key misses the old one.
     await restartGuard({ proposalKey: newer });
-    await ran(after);
+    await ran(last);
     await expect(guard.attach(before.id, CONTEXT)).rejects.toMatchObject({ code: 'unavailable' });
   }, 120_000);
 
