@@ -113,7 +113,9 @@ describe('a key is changed without stopping', () => {
     // Nothing that was sealed with the new key misses the old one.
     await restartGuard({ proposalKey: newer });
     await ran(last);
-    await expect(guard.attach(before.id, CONTEXT)).rejects.toMatchObject({ code: 'unavailable' });
+    // What the old key sealed is nobody's: the terms of the one, the outcome of the other.
+    await expect(guard.attach(before.id, CONTEXT)).rejects.toMatchObject({ code: 'permission_denied' });
+    await expect(guard.attach(during.id, CONTEXT)).rejects.toMatchObject({ code: 'unavailable' });
   }, 120_000);
 
   it('[approval:signed-outside-redis] the approval key: approvals and grants of the old one count until it is taken away', async () => {
