@@ -89,6 +89,16 @@ describe('the layout', () => {
     expect(new Set(holders)).not.toContain('queue');
   });
 
+  it('lets only the sealer sign the audit', () => {
+    const signers = [...sources]
+      .filter(
+        ([file, text]) =>
+          /\b(signCheckpoint|auditPrivateKeyOf)\b/.test(code(text)) && roomOf(file) !== 'core',
+      )
+      .map(([file]) => file);
+    expect(signers.sort()).toEqual(['audit-files/sealing.ts', 'config.ts']);
+  });
+
   it('has no cycles between files', () => {
     expect(firstCycle()).toBeUndefined();
   });
