@@ -98,12 +98,12 @@ export class Sealer {
           await this.#seal(sealing);
         }
       } catch (error) {
+        // Another process may have a disk that works. Where it was a shard that forgot us, the lease is still ours.
+        await sealing?.release();
         if (error instanceof SealerReplaced) {
-          this.#options.logger.warn('another process has taken over sealing the audit');
+          this.#options.logger.warn('another process has taken over sealing the audit, or Redis was emptied');
         } else {
           this.#failed(error);
-          // Another process may have a disk that works.
-          await sealing?.release();
           await this.#pause(this.#retryMs());
         }
       }

@@ -238,6 +238,17 @@ describe('whatever stands in the stream', () => {
     expect(world.verify()).toMatchObject({ verdict: 'intact' });
   });
 
+  it('a shard that forgot it while it was being sealed is sealed on at once', async () => {
+    const sealer = world.sealer();
+    await sealer.start();
+    await expect.poll(() => sealer.health().sealing).toBe('here');
+    await redis.client.del('{s0}:audit-sealed');
+    await world.append(3);
+    await expect.poll(() => redis.client.hget('{s0}:audit-sealed', 'chain:acme')).toMatch(/^1 /);
+    await sealer.stop();
+    expect(world.verify()).toMatchObject({ verdict: 'intact' });
+  });
+
   it('a Redis that says more was sealed than was has no entry passed over', async () => {
     await world.append(9);
     await world.seal();
