@@ -74,17 +74,20 @@ function scrubbed(value: unknown, clean: (text: string) => string): unknown {
 
 function formsOf(secret: string): string[] {
   const bytes = Buffer.from(secret, 'utf8');
-  const inUrl = encodeURIComponent(secret.toWellFormed());
+  const urls = [encodeURIComponent, encodeURI].map((encode) => encode(secret.toWellFormed()));
   const base64 = base64Forms(bytes);
+  const jsons = [inJson(secret), inAsciiJson(secret), inAsciiJson(secret, (hex) => hex.toUpperCase())];
   const forms = [
     secret,
-    inJson(secret),
-    inJson(inJson(secret)),
-    inAsciiJson(secret),
+    // Some languages escape slashes as well.
+    ...jsons.flatMap((json) => [json, json.replaceAll('/', '\\/')]).flatMap((json) => [json, inJson(json)]),
     inHtml(secret),
-    inUrl,
-    encodeURIComponent(inUrl),
-    inUrl.replaceAll(/%[0-9A-F]{2}/g, (octet) => octet.toLowerCase()),
+    inHtml(secret, (char) => `&#${char.charCodeAt(0)};`),
+    ...urls.flatMap((url) => [
+      url,
+      encodeURIComponent(url),
+      url.replaceAll(/%[0-9A-F]{2}/g, (octet) => octet.toLowerCase()),
+    ]),
     new URLSearchParams({ v: secret }).toString().slice('v='.length),
     bytes.toString('hex'),
     bytes.toString('hex').toUpperCase(),
@@ -99,20 +102,23 @@ function inJson(text: string): string {
 }
 
 /** As many languages write it: everything beyond ASCII escaped. */
-function inAsciiJson(text: string): string {
+function inAsciiJson(text: string, spelled = (hex: string) => hex): string {
   return inJson(text).replaceAll(
     /[^\x20-\x7e]/g,
-    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    (unit) => `\\u${spelled(unit.charCodeAt(0).toString(16).padStart(4, '0'))}`,
   );
 }
 
-function inHtml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
-    .replaceAll("'", '&#39;');
+const HTML_NAMES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+function inHtml(text: string, spelled = (char: string) => HTML_NAMES[char] ?? char): string {
+  return text.replaceAll(/[&<>"']/g, spelled);
 }
 
 /**
