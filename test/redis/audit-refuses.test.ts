@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentId, PersonId } from '../../src/core/identity/ids.ts';
 import type { CardClaim } from '../../src/core/proposal/proposal-store.ts';
+import { ArmingRequestsRedis } from '../../src/redis/arming-requests-redis.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
@@ -85,6 +87,21 @@ const STEPS: Record<string, (s: Stores) => Promise<() => Promise<unknown>>> = {
     await s.store.decide(signedDecision(sealed, 'approve', ANA));
     return () => s.store.revoke(sealed.terms.id, { person: PersonId.parse(ANA), why: 'left' });
   },
+  'an edit': async (s) => {
+    const sealed = await proposed(s);
+    const edited = await freshTerms(s, { arguments: { ticket: 'T-2' } });
+    return () => s.store.edit(sealed, edited);
+  },
+  'an expiry': async (s) => {
+    const { id } = (await proposed(s, { rule: { expiresInMs: 1 } })).terms;
+    await pastDeadline();
+    return () => s.store.expire(id);
+  },
+  'a reminder': async (s) => {
+    const { id } = (await proposed(s, { rule: { remindAfterMs: 1 } })).terms;
+    await pastDeadline();
+    return () => s.store.fireTimers(id);
+  },
   'a withdrawal': async (s) => {
     const { id, context } = (await proposed(s)).terms;
     return () => s.store.withdraw(id, { agent: AgentId.parse(context.agent), principal: context.principal });
@@ -103,7 +120,7 @@ const STEPS: Record<string, (s: Stores) => Promise<() => Promise<unknown>>> = {
   },
   'an outcome that nobody knows': async (s) => {
     const { sealed } = await admitted(s, 1);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await pastDeadline();
     return () => s.store.declareUnknown(sealed.terms.id, 'its lease lapsed');
   },
   'a refusal with an alarm': async (s) => {
@@ -124,12 +141,27 @@ const STEPS: Record<string, (s: Stores) => Promise<() => Promise<unknown>>> = {
   },
   'a call that was refused': async (s) => () =>
     s.audit.append({ kind: 'call.forbidden', tenant: 'acme', detail: {} }),
+  'a first word for writes on again': async (s) => {
+    await s.writeSwitch.off({ scope: {}, by: OPERATOR });
+    const { epoch } = await s.writeSwitch.status();
+    const arming = new ArmingRequestsRedis({ redis: redis.client });
+    return () => arming.ask({ scope: {}, why: 'again', epoch, person: PersonId.parse(ANA), quorum: 2 });
+  },
   'writes on again': async (s) => {
     await s.writeSwitch.off({ scope: {}, by: OPERATOR });
     const { epoch } = await s.writeSwitch.status();
     return () => s.writeSwitch.on({ scope: {}, by: OPERATOR, why: 'again', expectedEpoch: epoch });
   },
 };
+
+it.each(Object.keys(STEPS))('[audit:every-transition] an entry comes of %s', async (name) => {
+  const s = stores();
+  await armed(s);
+  const step = await STEPS[name]?.(s);
+  const before = await redis.client.xlen(STREAM);
+  await step?.();
+  expect(await redis.client.xlen(STREAM)).toBeGreaterThan(before);
+});
 
 describe.each(Object.keys(IMPOSSIBLE))('where %s', (how) => {
   it.each(Object.keys(STEPS))('[audit:every-transition] nothing at all comes of %s', async (name) => {
@@ -198,6 +230,9 @@ describe('where too much waits to be sealed', () => {
     expect(await s.store.create(await freshTerms(s), ROOMY)).toMatchObject({ created: 'audit_behind' });
   });
 });
+
+/** Of what lapses a millisecond after it was made. */
+const pastDeadline = () => sleep(10);
 
 async function firstCard({ outbox }: Stores): Promise<CardClaim> {
   const { claims } = await outbox.claim(1, 60_000);
