@@ -30,6 +30,8 @@ async function oneVote(id: Id, status: string): Promise<void> {
   expect(await approvals(id)).toEqual(['slack:T0ACME/U0ANA']);
   expect(await audited('decision.approve')).toEqual(['slack:T0ACME/U0ANA']);
   expect(await t.status(id)).toBe(status);
+  // The same each time, and never that it did not count.
+  for (const answer of await answers('U0ANA')) expect(answer).toContain('recorded');
 }
 
 const TWO = { rule: { quorum: 2 } };
@@ -90,7 +92,6 @@ const deliveries: AttackCase[] = [
       await t.cardSaying(sealed.terms.id, 'Approved');
       await t.resend(() => {});
       await answered('U0ANA', 2);
-      for (const answer of await answers('U0ANA')) expect(answer).toContain('recorded');
       await oneVote(sealed.terms.id, 'approved');
     },
   ],
