@@ -41,7 +41,8 @@ export function verifyAudit(
   directory: string,
   { keys, checkpoints = [], chain }: VerifyOptions,
 ): AuditReport {
-  const kept = readKept(checkpoints, keys);
+  // Without a key nobody knows whether they are genuine, and they accuse nobody.
+  const kept = readKept(keys.size === 0 ? [] : checkpoints, keys);
   const findings = [...kept.findings];
   const remarks = [...kept.remarks];
   const report = (chains: readonly ChainReport[]): AuditReport => {
@@ -59,7 +60,7 @@ export function verifyAudit(
   if (found === undefined) {
     const name = chain ?? basename(resolve(directory));
     const marks = kept.chains.get(name) ?? [];
-    if (checkpoints.length > 0 && marks.length === 0 && kept.findings.length === 0) {
+    if (keys.size > 0 && checkpoints.length > 0 && marks.length === 0 && kept.findings.length === 0) {
       const says = `it holds no checkpoint of the chain ${brief(name)}: whether the directory was rolled back is not known`;
       findings.push({ trouble: 'unverifiable', says, file: checkpoints.join(', ') });
     }

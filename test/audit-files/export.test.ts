@@ -8,20 +8,21 @@ import { momentOf } from '../../src/audit-files/export-period.ts';
 import { populationOf } from '../../src/audit-files/export-population.ts';
 import { csvSafe } from '../../src/audit-files/export-rows.ts';
 import { Sealer } from '../../src/audit-files/sealer.ts';
+import { verifyAudit } from '../../src/audit-files/verify.ts';
 import { digestOf } from '../../src/core/tool/digest.ts';
 import { AuditStreamRedis } from '../../src/redis/audit-stream-redis.ts';
 import type { SeenMessage } from '../../src/sandbox/slack/person-interface.ts';
 import { askFor } from '../contracts/proposal-store.contract.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { CHANNEL, surfaceForTests } from '../slack/surface-for-tests.ts';
-import { auditKeyPair, ChainForTests, directoryForTests } from './sealed-directory.ts';
+import { auditKeyPair, ChainForTests, directoryForTests, keysOf } from './sealed-directory.ts';
 
 const redis = redisForTests({ emptied: 'once' });
 const t = surfaceForTests('socket', redis, { shared: true });
 const { path: ROOT, remove } = directoryForTests();
 afterAll(remove);
 const AUDIT = join(ROOT, 'audit');
-const { privateKey, publicText } = auditKeyPair();
+const { privateKey, publicKey, publicText } = auditKeyPair();
 const CLI = join(import.meta.dirname, '..', '..', 'dist', 'cli.js');
 
 /** The product's own program, without Redis and without any configuration. */
@@ -275,6 +276,34 @@ describe('[audit:tamper-evident] an export', () => {
     expect(unasked.errors).toContain('Not verified, and each row says so');
     expect(csvOf(unasked.out)[1]?.at(-1)).toBe('no');
   });
+});
+
+it('[audit:tamper-evident] what the real sealer wrote: any line that is changed, left out or moved is found', () => {
+  const keys = keysOf(publicKey);
+  const directory = join(AUDIT, 'acme');
+  expect(verifyAudit(AUDIT, { keys }).verdict).toBe('intact');
+  const [file = ''] = readdirSync(directory).filter((name) => !name.includes('checkpoints'));
+  const text = readFileSync(join(directory, file), 'utf8');
+  const lines = text.split(/(?<=\n)/);
+  expect(lines.length).toBeGreaterThan(15);
+  const found = (changed: readonly string[]) => {
+    writeFileSync(join(directory, file), changed.join(''));
+    const [report] = verifyAudit(directory, { keys }).chains;
+    return [report?.verdict, report?.finding?.n];
+  };
+  for (const [index, line] of lines.entries()) {
+    const n = index + 1;
+    const at = (n * 97) % line.length;
+    const flipped = line.slice(0, at) + String.fromCharCode(line.charCodeAt(at) ^ 1) + line.slice(at + 1);
+    expect(found(lines.with(index, flipped)), `line ${n}`).toEqual(['altered', n]);
+    const last = n === lines.length;
+    expect(found(lines.toSpliced(index, 1)), `line ${n}`).toEqual([last ? 'truncated' : 'missing', n]);
+    if (!last) {
+      const swapped = lines.with(index, lines[n] ?? '').with(n, line);
+      expect(found(swapped), `line ${n}`).toEqual(['reordered', n]);
+    }
+  }
+  expect(found(lines)).toEqual(['intact', undefined]);
 });
 
 describe('what was typed', () => {

@@ -398,6 +398,61 @@ describe('[audit:tamper-evident] checkpoints', () => {
   });
 });
 
+describe('[audit:tamper-evident] anything at all, several times', () => {
+  const file = fc.constantFrom(...NAMES);
+  type Change = (files: Map<string, Buffer>) => void;
+  const change = fc.oneof(
+    fc.tuple(file, fc.nat(), fc.integer({ min: 1, max: 255 })).map(
+      ([name, at, mask]): Change =>
+        (files) => {
+          const bytes = Buffer.from(files.get(name) ?? '');
+          if (bytes.length > 0) bytes[at % bytes.length] = (bytes[at % bytes.length] as number) ^ mask;
+          if (files.has(name)) files.set(name, bytes);
+        },
+    ),
+    fc.tuple(file, fc.nat()).map(
+      ([name, length]): Change =>
+        (files) => {
+          const bytes = files.get(name);
+          if (bytes !== undefined) files.set(name, bytes.subarray(0, length % (bytes.length + 1)));
+        },
+    ),
+    fc.tuple(file, fc.nat(), fc.nat(), fc.nat(2)).map(
+      ([name, at, from, removed]): Change =>
+        (files) => {
+          const lines = (files.get(name)?.toString('latin1') ?? '').split(/(?<=\n)/);
+          const added = lines[from % lines.length] ?? '';
+          lines.splice(at % lines.length, removed, added);
+          if (files.has(name)) files.set(name, Buffer.from(lines.join(''), 'latin1'));
+        },
+    ),
+    fc.tuple(file, file).map(
+      ([a, b]): Change =>
+        (files) => {
+          const [first, second] = [files.get(a), files.get(b)];
+          if (first !== undefined && second !== undefined) files.set(a, second).set(b, first);
+        },
+    ),
+    file.map(
+      (name): Change =>
+        (files) =>
+          void files.delete(name),
+    ),
+  );
+
+  it('is found, unless all of it comes to nothing (random)', () => {
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), (changes) => {
+        const files = new Map(ORIGINAL);
+        for (const apply of changes) apply(files);
+        const same = NAMES.every((name) => files.get(name)?.equals(ORIGINAL.get(name) as Buffer));
+        expect(verify(files, [KEPT]).verdict === 'intact').toBe(same);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
 describe('[audit:tamper-evident] files', () => {
   it('one is gone: missing, from its first line on; the last one needs a copy to be missed', () => {
     for (const name of NAMES) {

@@ -232,6 +232,11 @@ describe('[audit:tamper-evident] what nobody vouches for is unverifiable, in its
   const once = <T>(_: unknown, options: T) => options;
   const cases: [string, () => Partial<Parameters<typeof verifyAudit>[1]>, string][] = [
     ['no key', () => once(sealed(), { keys: new Map() }), 'no key was given'],
+    [
+      'no key, whatever a checkpoint from elsewhere says',
+      () => once(sealed(), { keys: new Map(), ...kept(sealedBy(other.privateKey)) }),
+      'no key was given',
+    ],
     ['a foreign key', () => once(sealed(), { keys: keysOf(other.publicKey) }), 'it is signed with the key'],
     [
       'no checkpoint',
