@@ -195,6 +195,47 @@ describe('keys', () => {
     ).toEqual(['public']);
   });
 
+  it('takes several proposal keys and approval keys while they are changed, and nothing else between the commas', () => {
+    const [first, second] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+    const both = `${first.toString('base64')}, ${second.toString('base64')}`;
+    expect(configOf('guard', { COUNTERSIGN_PROPOSAL_KEY: both }).proposalKeys.reveal()).toEqual(
+      [first, second].map((key) => new Uint8Array(key)),
+    );
+    for (const text of [`${both},`, `,${both}`, `${both},short`, `${both};${both}`]) {
+      expect(problemsOf('guard', { COUNTERSIGN_PROPOSAL_KEY: text })).toHaveLength(1);
+    }
+    const keys = `${publicDer},${publicPem.replaceAll('\n', '\\n')}`;
+    const several = { COUNTERSIGN_APPROVAL_PUBLIC_KEY: keys };
+    expect(configOf('executor', several).approvalPublicKeys).toHaveLength(2);
+    expect(configOf('start', several).approvalPublicKeys).toHaveLength(2);
+    expect(configOf('start', {}).approvalPublicKeys).toEqual([]);
+    expect(
+      problemsOf('executor', { COUNTERSIGN_APPROVAL_PUBLIC_KEY: `${publicDer},${privateDer}` }),
+    ).toHaveLength(1);
+  });
+
+  it.each(['0', '1', '0.25', '.5', '1.0'])('takes %s as the part of reads that is logged', (text) => {
+    expect(configOf('guard', { COUNTERSIGN_READ_LOG_SAMPLE: text }).readLogSample).toBe(Number(text));
+  });
+  it.each(['1.5', '-1', 'all', '1e-1', '50%'])('refuses %s as the part of reads that is logged', (text) => {
+    expect(problemsOf('guard', { COUNTERSIGN_READ_LOG_SAMPLE: text })).toHaveLength(1);
+  });
+
+  it.each([
+    'COUNTERSIGN_APPROVAL_PRIVATE_KEY',
+    'COUNTERSIGN_AUDIT_PRIVATE_KEY',
+    'COUNTERSIGN_TOKEN_KEY',
+    'SLACK_BOT_TOKEN',
+    'SLACK_APP_TOKEN',
+    'SLACK_SIGNING_SECRET',
+    'SLACK_CLIENT_SECRET',
+  ])('a guard and an executor refuse to start with %s', (name) => {
+    for (const part of ['guard', 'executor'] as const) {
+      const problems = problemsOf(part, { [name]: 'anything' });
+      expect(problems.join()).toContain(`${name} must not be set here`);
+    }
+  });
+
   it.each([
     ['another algorithm', rsa.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string],
     ['the public key', publicPem],
