@@ -86,33 +86,38 @@ function addVerify(audit: Command): void {
       'whether sealed files are what was sealed; offline: the files and the public key are all it needs',
     )
     .argument('<dir>', "the audit's directory, or one chain's")
-    .option('--key <key>', 'the public audit key, or its file; again for one that was replaced', gather, [])
+    .option('--key <key>', 'the public audit key, or its file; again for one that was replaced', gather)
     .option(
       '--checkpoint <file>',
       'checkpoints that were kept elsewhere, or their directory; may be repeated',
       gather,
-      [],
     )
     .option('--chain <name>', 'how the chain is called, where its directory was copied under another name')
     .option('--json', 'one JSON object')
     .addHelpText('after', VERIFY_HELP)
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT_USAGE))
-    .action(
-      (directory: string, options: { key: string[]; checkpoint: string[]; chain?: string; json?: boolean }) =>
-        sayingWhatIsWrong(async () => {
-          const report = verifyAudit(directory, {
-            keys: keysFrom(options.key),
-            checkpoints: options.checkpoint,
-            ...(options.chain === undefined ? {} : { chain: options.chain }),
-          });
-          out(
-            options.json === true
-              ? [jsonLine(report)]
-              : verifyLines(report, { compared: options.checkpoint.length > 0 }),
-          );
-          process.exitCode = report.exitCode;
-        }),
+    .action((directory: string, options: VerifyWords) =>
+      sayingWhatIsWrong(async () => {
+        const report = verifyAudit(directory, {
+          keys: keysFrom(options.key),
+          checkpoints: options.checkpoint,
+          ...(options.chain === undefined ? {} : { chain: options.chain }),
+        });
+        out(
+          options.json === true
+            ? [jsonLine(report)]
+            : verifyLines(report, { compared: options.checkpoint.length > 0 }),
+        );
+        process.exitCode = report.exitCode;
+      }),
     );
+}
+
+interface VerifyWords {
+  readonly key?: readonly string[];
+  readonly checkpoint?: readonly string[];
+  readonly chain?: string;
+  readonly json?: boolean;
 }
 
 const VERIFY_HELP = `
@@ -125,7 +130,7 @@ interface ExportOptions {
   readonly format: string;
   readonly dir?: string;
   readonly tenant?: string;
-  readonly key: string[];
+  readonly key?: readonly string[];
   readonly unverified?: boolean;
   readonly out?: string;
 }
@@ -139,7 +144,7 @@ function addExport(audit: Command, surroundings: AuditSurroundings): void {
     .option('--format <format>', 'csv or jsonl', 'csv')
     .option('--dir <dir>', "the audit's directory (COUNTERSIGN_AUDIT_DIR)")
     .option('--tenant <tenant>', 'of one tenant')
-    .option('--key <key>', 'verify first, with this public audit key or file; may be repeated', gather, [])
+    .option('--key <key>', 'verify first, with this public audit key or file; may be repeated', gather)
     .option('--unverified', 'export also what does not verify; each row then says so')
     .option('--out <file>', 'into a new file')
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT_USAGE))
@@ -177,7 +182,10 @@ function exportPeriod(options: ExportOptions, surroundings: AuditSurroundings): 
 }
 
 /** Undefined: it was refused. */
-function verifiedBefore(directory: string, { key, unverified = false }: ExportOptions): boolean | undefined {
+function verifiedBefore(
+  directory: string,
+  { key = [], unverified = false }: ExportOptions,
+): boolean | undefined {
   if (key.length === 0) {
     note('Not verified, and each row says so: give the public audit key (--key) to verify first.');
     return false;
@@ -263,7 +271,7 @@ function note(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-function gather(value: string, before: readonly string[]): string[] {
+function gather(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
 }
 

@@ -66,6 +66,8 @@ export function verifyAudit(
     }
     return report([verifyChain(directory, { name, keys, kept: marks })]);
   }
+  if (chain !== undefined)
+    remarks.push('--chain is for the directory of one chain; this holds several, each under its own name');
   if (found.strays.length > 0)
     remarks.push(`not part of the audit, and not looked at: ${listed(found.strays)}`);
   const names = [...new Set([...found.chains, ...kept.chains.keys()])].sort();
