@@ -309,8 +309,8 @@ describe('executor processes', () => {
     const file = join(directory, 'ran');
     if (!existsSync(file)) return [];
     return readFileSync(file, 'utf8')
-      .trim()
       .split('\n')
+      .filter((line) => line !== '')
       .map((line) => line.split(' ')[0] ?? '');
   }
 

@@ -101,7 +101,7 @@ describe('races', () => {
     expect(started).toBeGreaterThan(0);
     expect(await first.store.pending({ limit: 10 })).toEqual([]);
     expect(await first.writeSwitch.status()).toMatchObject({ pending: 0, approved: 0, executing: started });
-  });
+  }, 180_000);
 });
 
 describe('crashes', () => {
