@@ -98,16 +98,13 @@ function addVerify(audit: Command): void {
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT_USAGE))
     .action((directory: string, options: VerifyWords) =>
       sayingWhatIsWrong(async () => {
+        const { key = [], checkpoint = [], chain, json = false } = options;
         const report = verifyAudit(directory, {
-          keys: keysFrom(options.key),
-          checkpoints: options.checkpoint,
-          ...(options.chain === undefined ? {} : { chain: options.chain }),
+          keys: keysFrom(key),
+          checkpoints: checkpoint,
+          ...(chain === undefined ? {} : { chain }),
         });
-        out(
-          options.json === true
-            ? [jsonLine(report)]
-            : verifyLines(report, { compared: options.checkpoint.length > 0 }),
-        );
+        out(json ? [jsonLine(report)] : verifyLines(report, { compared: checkpoint.length > 0 }));
         process.exitCode = report.exitCode;
       }),
     );
