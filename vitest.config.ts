@@ -5,19 +5,21 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** Longest first: one of them begun last would run alone on one core while the other idles. */
 const LONGEST = [
   'test/scenarios/two-replicas.test.ts',
+  'test/redis/proposal-store-redis.test.ts',
+  'test/attacks/any-sequence.test.ts',
   'test/scenarios/killed-processes.test.ts',
   'test/slack/folding.test.ts',
-  'test/redis/switch-race.test.ts',
   'test/slack/commands.test.ts',
   'test/slack/home.test.ts',
   'test/slack/grants.test.ts',
-  'test/redis/proposal-store-redis.test.ts',
-  'test/attacks/any-sequence.test.ts',
-  'test/attacks/jobs.test.ts',
-  'test/browser/faults.test.ts',
-  'test/browser/local-slack-page.test.ts',
-  'test/slack/publisher.test.ts',
+  'test/redis/switch-race.test.ts',
+  'test/audit-files/sealer-crashes.test.ts',
+  'test/audit-files/verify-mutations.test.ts',
+  'test/queue/execution-worker.test.ts',
+  'test/slack/card-queue.test.ts',
   'test/scenarios/bad-start.test.ts',
+  'test/attacks/row-13-flooding.test.ts',
+  'test/attacks/row-25-channel-trouble.test.ts',
 ];
 
 class LongestFirst extends BaseSequencer {

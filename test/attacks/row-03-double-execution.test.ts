@@ -230,7 +230,7 @@ const lost: AttackCase[] = [
         await parts.dispatch.wake(sealed.terms.id);
         const lines = () => {
           try {
-            return readFileSync(file, 'utf8').trim().split('\n');
+            return readFileSync(file, 'utf8').split('\n').filter(Boolean);
           } catch {
             return [];
           }
