@@ -37,7 +37,9 @@ export function fuzz(
         console.log(
           `${target}: failed after ${runs} runs; again: npm run fuzz -- ${seconds} ${seed + round}`,
         );
-        throw new Error(fc.defaultReportMessage(details) as string);
+        throw new Error(`${fc.defaultReportMessage(details)}\n${String(details.errorInstance)}`, {
+          cause: details.errorInstance,
+        });
       }
     }
     if (inject('fuzz') !== undefined) console.log(`${target}: ${runs} runs from seed ${seed}, nothing found`);
