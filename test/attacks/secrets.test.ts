@@ -291,7 +291,10 @@ async function valuesIn(client: Redis): Promise<string> {
   };
   const texts: string[] = [];
   for (const key of await client.keys('*')) {
-    const of = read[await client.type(key)];
+    const type = await client.type(key);
+    // It lapsed since the keys were listed.
+    if (type === 'none') continue;
+    const of = read[type];
     if (of === undefined) throw new Error(`${key} is of a type that is not searched`);
     texts.push(key, ...([await of(key)].flat(4) as unknown[]).map(String));
   }
