@@ -18,7 +18,7 @@ const vitest = await startVitest('test', [`test/fuzz/${target}`], {
   fileParallelism: false,
   provide: { fuzz: { seconds: Number(seconds), seed: Number(seed) } },
 });
-const failed = vitest.state.getCountOfFailedTests();
+const failed = vitest.state.getFiles().filter(({ result }) => result?.state === 'fail').length;
 const ran = vitest.state.getFiles().length;
 console.log(`${ran} targets, ${failed} failed; seed ${seed}`);
 await vitest.close();

@@ -199,7 +199,8 @@ async function deliver(payload: Payload): Promise<void> {
     new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 300)),
   ]);
   answered.catch(() => {});
-  expect([undefined, 200, 400, 401, 404]).toContain(status);
+  // 500: Bolt itself could not make out who acts, or where; no listener was asked.
+  expect([undefined, 200, 400, 401, 404, 500]).toContain(status);
 }
 
 /** Chen's own click, as he made it: when its refusal is in the audit, what was sent before it was read as well. */
