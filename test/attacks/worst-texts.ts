@@ -67,6 +67,8 @@ const UNITS: readonly string[] = [
   '\\',
   '\\u',
   '?a=',
+  'a=',
+  'a%3D',
   '&a',
   ';a=b',
   'x: ',

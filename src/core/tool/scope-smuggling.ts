@@ -30,7 +30,7 @@ export interface ScopeKey {
  * `customer.organization`): a look-alike of an allowed name is not allowed, nor is the same name elsewhere.
  */
 export function findScopeKey(value: JsonValue, allowed: ReadonlySet<string>): ScopeKey | undefined {
-  const pending: Place[] = [{ value, path: '', name: '', enveloped: false }];
+  const pending: Place[] = [{ value, path: '', name: '', enveloped: false, queries: 0 }];
   // Depth first, in the order of writing, without recursion: a JSON text inside a string may be nested at will.
   for (let place = pending.pop(); place !== undefined; place = pending.pop()) {
     const looked = look(place, allowed);
@@ -47,7 +47,12 @@ interface Place {
   readonly name: string | undefined;
   /** Inside `headers`, `_meta`, `query` and the like, where a bare `tenant` is a parameter and not a word. */
   readonly enveloped: boolean;
+  /** Within so many queries. */
+  readonly queries: number;
 }
+
+/** No server reads a query out of a query out of a query more often; without an end, looking would take for ever. */
+const MOST_QUERIES = 3;
 
 type Looked = { readonly found?: ScopeKey; readonly inner: Place[] };
 
@@ -60,6 +65,11 @@ function look(place: Place, allowed: ReadonlySet<string>): Looked {
 }
 
 function lookIntoArray(items: readonly unknown[], place: Place): Looked {
+  const [first, operator] = items;
+  // A condition: ['tenant_id', '=', 'globex'].
+  if (items.length === 3 && typeof first === 'string' && isOperator(operator) && isScopeKey(first)) {
+    return { found: { path: place.path, key: first }, inner: [] };
+  }
   if (place.enveloped && items.length % 2 === 0) {
     // A pair, or names and values in turn, as Node's rawHeaders has them.
     const isName = (item: unknown, index: number): item is string =>
@@ -69,6 +79,9 @@ function lookIntoArray(items: readonly unknown[], place: Place): Looked {
   }
   return { inner: items.map((value, index) => ({ ...place, value, path: `${place.path}[${index}]` })) };
 }
+
+const isOperator = (item: unknown) =>
+  typeof item === 'string' && /^(?:[=!<>]{1,3}|eq|ne|in|is|like|equals)$/i.test(item);
 
 const ENTRY_NAMES: ReadonlySet<string> = new Set(
   'name key k header param parameter field column property attribute'.split(' '),
@@ -92,7 +105,8 @@ function lookIntoObject(
       if (isScopeKey(value) && (place.enveloped || isCompound(value)))
         return { found: { path, key: value }, inner };
     }
-    inner.push({ value, path, name, enveloped: place.enveloped || ENVELOPES.test(plainLetters(key)) });
+    const enveloped = place.enveloped || ENVELOPES.test(plainLetters(key));
+    inner.push({ value, path, name, enveloped, queries: place.queries });
   }
   return { inner };
 }
@@ -109,6 +123,7 @@ function lookIntoText(raw: string, place: Place): Looked {
     path: `${place.path} (${what})`,
     name: undefined,
     enveloped: place.enveloped,
+    queries: place.queries,
   });
 
   const inner: Place[] = [];
@@ -122,15 +137,23 @@ function lookIntoText(raw: string, place: Place): Looked {
   }
   for (const decoded of fromBase64(text)) inner.push(inside('base64', decoded));
 
-  const element = [...text.matchAll(ELEMENT)].map(([, name = '']) => name).find(isScopeKey);
+  const element = namesInXml(text).find(isScopeKey);
   if (element !== undefined) return { found: { path: `${place.path} (XML)`, key: element }, inner: [] };
 
+  const cookies = /^[ \t]*(?:set-)?cookie[ \t]*:(.*)/im.exec(text)?.[1];
+  if (cookies !== undefined) inner.push(inside('cookie', cookies));
   const header = headerNames(text, place.enveloped).find(isScopeKey);
   if (header !== undefined) return { found: { path: `${place.path} (header)`, key: header }, inner: [] };
 
+  const within = new Set<string>();
   for (const { key, value } of queryPairs(text)) {
     if (isScopeKey(key)) return { found: { path: `${place.path} (query)`, key }, inner: [] };
-    if (/^[{["]/.test(value)) inner.push(inside('query', value));
+    // Whatever is decoded once may hold a whole query, or JSON.
+    if (/[={["]/.test(value)) within.add(value);
+  }
+  if (place.queries < MOST_QUERIES) {
+    const queries = place.queries + 1;
+    inner.push(...[...within].map((value) => ({ ...inside('query', value), queries })));
   }
   if (/^%(?:7b|5b|22)/i.test(text)) inner.push(inside('encoded', percentDecoded(text)));
   return { inner };
@@ -144,8 +167,8 @@ function parsedJson(text: string): unknown {
   }
 }
 
-/** JSON5 and its like have comments, also before everything. */
-const LEADING_COMMENTS = /^(?:\s|\/\/[^\n]*(?:\n|$)|\/\*[\s\S]*?\*\/)+/;
+/** JSON5 and its like have comments, also before everything; what a model writes has a fence there. */
+const LEADING_COMMENTS = /^(?:\s|```\w*\s|\/\/[^\n]*(?:\n|$)|\/\*[\s\S]*?\*\/)+/;
 
 /** As deep and as large as an argument can hold: here it is only asked whether every parser reads the same. */
 const ANY_SIZE: JsonLimits = { bytes: 1e6, depth: 64, keys: 1e5, keyLength: 1e5, stringLength: 1e6 };
@@ -153,11 +176,20 @@ const ANY_SIZE: JsonLimits = { bytes: 1e6, depth: 64, keys: 1e5, keyLength: 1e5,
 /** Of a key that stands twice one parser sees the first value, and JSON.parse the last. */
 const oneReading = (json: string): boolean => parseStrictJson(json, ANY_SIZE).ok;
 
+/** Of elements that end, and of attributes. */
+function namesInXml(text: string): string[] {
+  const elements = [...text.matchAll(ELEMENT)].map(([, name = '']) => name);
+  const attributes = [...text.matchAll(/<[a-z][^<>]{0,1000}>/gi)].flatMap(([tag]) =>
+    [...tag.matchAll(/\s([^\s<>/="']{1,80})=/gu)].map(([, name = '']) => name),
+  );
+  return [...elements, ...attributes];
+}
+
 const ELEMENT = /<([^\s<>/="']{1,80})[^<>]{0,200}>[^<]{0,200}<\/\1\s*>/gu;
 
 /** JSON alone: whatever else base64 holds is no text that a tool reads names from. */
 function fromBase64(text: string): string[] {
-  const data = text.replace(/^data:[^,]{0,100};base64,/i, '');
+  const data = text.replace(/^(?:bearer\s+|data:[^,]{0,100};base64,)/i, '');
   if (!/^[\w+/-]{8,}={0,2}(?:\.[\w-]*={0,2}){0,2}$/.test(data)) return [];
   return data
     .split('.')
@@ -213,6 +245,10 @@ function queryPairs(text: string): { key: string; value: string }[] {
   const pairs = [...text.matchAll(/[?&;#]([^\s=&?#;]{1,200})=([^&;#\s]*)/g)];
   const isForm =
     /^[^\s=&?#;]{1,200}=/.test(text) && (/[&;]\s*[^\s=&?#;]{1,200}=/.test(text) || !/\s/.test(text));
+  // As files of variables have it.
+  if (/^(?:[^\s=]{1,200}=[^\n]*(?:\n|$))+$/.test(text)) {
+    pairs.push(...text.matchAll(/^([^\s=]{1,200})=(.*)$/gm));
+  }
   if (isForm) pairs.push(...text.matchAll(/(?:^|[&;]\s*)([^\s=&?#;]{1,200})=([^&;#\s]*)/g));
   pairs.push(...text.matchAll(/form-data;\s*name="?([^"\s;]{1,200})()/gi));
   return pairs.map(([, key = '', value = '']) => ({
