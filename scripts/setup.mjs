@@ -13,7 +13,7 @@ class SetupFailed extends Error {}
 
 /**
  * Everything but the build.
- * @param {'demo' | 'start' | 'test'} purpose
+ * @param {'demo' | 'start' | 'test' | 'faults'} purpose
  * @returns {boolean} whether all is there; what is missing, and how to get it, has been printed.
  */
 export function install(purpose) {
