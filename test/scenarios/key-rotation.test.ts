@@ -1,5 +1,8 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { verifyAudit } from '../../src/audit-files/verify.ts';
+import { auditKeyId, auditPublicKeyOf } from '../../src/core/audit/checkpoint.ts';
 import type { GuardOptions, OpenGuard } from '../../src/create-guard.ts';
 import { generateKeys } from '../../src/generate-keys.ts';
 import type { ProposalHandle } from '../../src/guard/proposal-handle.ts';
@@ -22,6 +25,12 @@ tenants:
   acme: { slack: { team: T0ACME, channel: C0ACMEAPP }, environments: [production] }
 switch: { operators: ["usergroup:S0ONCALL"], arming: { operators: ["user:U0LEAD"] } }
 `;
+
+const linesIn = (directory: string) =>
+  readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.jsonl'))
+    .map((name) => readFileSync(join(directory, name), 'utf8'))
+    .join('');
 
 /** The parts are stopped and started anew with other keys, and calls wait all the while. */
 describe('a key is changed without stopping', () => {
@@ -161,5 +170,23 @@ describe('a key is changed without stopping', () => {
     await restartExecutor({ COUNTERSIGN_APPROVAL_PUBLIC_KEY: next.COUNTERSIGN_APPROVAL_PUBLIC_KEY });
     await approvedIs(late, 'halted');
     expect(await alarms(late)).toEqual(['grant_forged']);
+  }, 120_000);
+
+  it('[audit:tamper-evident] the audit key: one history, vouched for by both keys in turn and by neither alone', async () => {
+    const before = await guard.propose(note('before'), CONTEXT);
+    const sealed = (id: string) =>
+      expect.poll(() => linesIn(parts.auditDirectory).includes(id), { timeout: 20_000 }).toBe(true);
+    await sealed(before.id);
+    await restartApprovals({ COUNTERSIGN_AUDIT_PRIVATE_KEY: next.COUNTERSIGN_AUDIT_PRIVATE_KEY });
+    const after = await guard.propose(note('after'), CONTEXT);
+    await sealed(after.id);
+    await approvals.stop();
+    const older = auditPublicKeyOf(parts.keys.COUNTERSIGN_AUDIT_PUBLIC_KEY);
+    const newer = auditPublicKeyOf(next.COUNTERSIGN_AUDIT_PUBLIC_KEY);
+    const verdict = (...keys: (typeof older)[]) =>
+      verifyAudit(parts.auditDirectory, { keys: new Map(keys.map((key) => [auditKeyId(key), key])) }).verdict;
+    expect(verdict(older, newer)).toBe('intact');
+    expect(verdict(older)).toBe('unverifiable');
+    expect(verdict(newer)).toBe('unverifiable');
   }, 120_000);
 });
