@@ -1,30 +1,37 @@
-import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
-import { z } from 'zod';
+import { createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto';
 import { Ed25519KeyInvalid, ed25519KeyOf } from '../signing/ed25519-key.ts';
 import { canonicalJson } from '../tool/canonical-json.ts';
 import { ChainName } from './sealed-line.ts';
 
-const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-
 /** "At this time the chain had so many lines, and this was the last one's hash": what makes a chain more than a sum. */
-export const Checkpoint = z.strictObject({
-  /** The sealer's clock, ms. */
-  at: z.int().positive(),
-  chain: ChainName,
-  count: z.int().positive(),
-  head: Sha256,
-  key: z.string().regex(/^[0-9a-f]{16}$/),
+export interface Checkpoint {
+  /** Milliseconds, on the clock of the entries. */
+  readonly at: number;
+  readonly chain: ChainName;
+  readonly count: number;
+  readonly head: string;
+  readonly key: string;
   /** SHA-256 of the checkpoint line before this one; 64 zeros where there is none. */
-  prev: Sha256,
-  version: z.literal(1),
-});
-export type Checkpoint = z.infer<typeof Checkpoint>;
+  readonly prev: string;
+  readonly version: 1;
+}
 
-const SignedCheckpoint = z.strictObject({
-  checkpoint: Checkpoint,
-  signature: z.string().regex(/^[A-Za-z0-9+/]{86}==$/),
-});
-export type SignedCheckpoint = z.infer<typeof SignedCheckpoint>;
+export interface SignedCheckpoint {
+  readonly checkpoint: Checkpoint;
+  readonly signature: string;
+}
+
+/**
+ * The one way to write a checkpoint; a schema and a canonical writer would take the same, forty times slower. Base64 of
+ * 64 bytes has four bits to spare, and with them set would be a second text of the same signature.
+ */
+const CHECKPOINT_LINE = new RegExp(
+  [
+    '^\\{"checkpoint":\\{"at":(?<at>[1-9][0-9]{0,15}),"chain":"(?<chain>[a-z0-9_-]{1,63})"',
+    '"count":(?<count>[1-9][0-9]{0,15}),"head":"(?<head>[0-9a-f]{64})","key":"(?<key>[0-9a-f]{16})"',
+    '"prev":"(?<prev>[0-9a-f]{64})","version":1\\},"signature":"(?<signature>[A-Za-z0-9+/]{85}[AQgw]==)"\\}$',
+  ].join(','),
+);
 
 /** What the first checkpoint of a chain follows. */
 export const NO_CHECKPOINT = '0'.repeat(64);
@@ -58,10 +65,7 @@ export function auditPublicKeyFor(key: AuditPrivateKey): AuditPublicKey {
 
 /** The name of a key in the checkpoints that it signed: 16 hex digits. */
 export function auditKeyId(key: AuditPublicKey): string {
-  return createHash('sha256')
-    .update(key.export({ format: 'der', type: 'spki' }))
-    .digest('hex')
-    .slice(0, 16);
+  return hash('sha256', key.export({ format: 'der', type: 'spki' }), 'hex').slice(0, 16);
 }
 
 /** One line, newline included. */
@@ -71,7 +75,7 @@ export function signCheckpoint(
 ): string {
   const checkpoint: Checkpoint = { ...facts, key: auditKeyId(auditPublicKeyFor(key)), version: 1 };
   const signature = sign(null, signedBytes(checkpoint), key).toString('base64');
-  return `${canonicalJson({ checkpoint, signature })}\n`;
+  return `${canonicalJson({ checkpoint: { ...checkpoint }, signature })}\n`;
 }
 
 /**
@@ -80,18 +84,23 @@ export function signCheckpoint(
  * @throws CheckpointInvalid where it is not exactly what `signCheckpoint` writes.
  */
 export function parseCheckpoint(line: string): SignedCheckpoint {
-  let signed: SignedCheckpoint;
-  try {
-    signed = SignedCheckpoint.parse(JSON.parse(line));
-  } catch (cause) {
-    throw new CheckpointInvalid('this is no checkpoint that this version can read', { cause });
+  const {
+    at,
+    chain,
+    count,
+    head = '',
+    key = '',
+    prev = '',
+    signature = '',
+  } = CHECKPOINT_LINE.exec(line)?.groups ?? {};
+  const name = ChainName.safeParse(chain).data;
+  if (name === undefined || !Number.isSafeInteger(Number(at)) || !Number.isSafeInteger(Number(count))) {
+    throw new CheckpointInvalid('this is no checkpoint as the sealer writes it, or it is of another version');
   }
-  // Base64 of 64 bytes has four bits to spare: two texts would be one signature.
-  const bytes = Buffer.from(signed.signature, 'base64');
-  if (canonicalJson(signed) !== line || bytes.toString('base64') !== signed.signature) {
-    throw new CheckpointInvalid('this checkpoint is not written as the sealer writes it');
-  }
-  return signed;
+  return {
+    checkpoint: { at: Number(at), chain: name, count: Number(count), head, key, prev, version: 1 },
+    signature,
+  };
 }
 
 export function checkpointIsGenuine(key: AuditPublicKey, signed: SignedCheckpoint): boolean {
@@ -103,7 +112,7 @@ export function checkpointIsGenuine(key: AuditPublicKey, signed: SignedCheckpoin
 
 /** What the next checkpoint carries as `prev`. @param line without its newline. */
 export function checkpointDigest(line: string): string {
-  return createHash('sha256').update(line).digest('hex');
+  return hash('sha256', line, 'hex');
 }
 
 function signedBytes(checkpoint: Checkpoint): Buffer {

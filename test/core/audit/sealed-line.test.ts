@@ -114,6 +114,12 @@ describe('[audit:tamper-evident] a sealed line', () => {
     }
   });
 
+  it('keeps a key that JavaScript has another use for', () => {
+    const { line } = first(entry(JSON.parse('{"__proto__":{"a":1},"constructor":2}')));
+    expect(line).toContain('"detail":{"__proto__":{"a":1},"constructor":2}');
+    expect(parseSealedLine(line.slice(0, -1))).toMatchObject({ chain: { n: 1 } });
+  });
+
   it('seals and reads back any detail', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue()), (detail) => {
