@@ -23,13 +23,9 @@ let shown: string[] = [];
 let shownJson: string[] = [];
 let status: string[] = [];
 
-/** A program of its own, as it runs: every line that it prints, of both kinds. */
-async function printed(
-  program: string,
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<string[]> {
-  const child = spawn(process.execPath, ['--import', 'tsx', program, ...args], {
+/** A program of its own, as it runs: every line that it prints. */
+async function printed(args: readonly string[], env: Record<string, string> = {}): Promise<string[]> {
+  const child = spawn(process.execPath, args, {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -43,7 +39,7 @@ beforeAll(async () => {
   const writeSwitch = new WriteSwitchRedis({ redis: redis.client, shards: 1, startDeadlineMs: 5 });
   await writeSwitch.on({ scope: {}, by: 'cli:test', why: 'test', expectedEpoch: 0 });
   const socket = redis.connectionOptions.path;
-  logged = await printed(join(import.meta.dirname, 'log-texts.ts'), ['run', socket]);
+  logged = await printed(['--import', 'tsx', join(import.meta.dirname, 'log-texts.ts'), 'run', socket]);
 
   // Whoever can write Redis, and every operator, puts texts into the switch and the audit.
   for (const [, text] of LOG_TEXTS.slice(0, 24)) {
@@ -51,9 +47,9 @@ beforeAll(async () => {
     await writeSwitch.off({ scope: { agent: `a${markOf(text).slice(0, -1)}` as never }, by, why: text });
   }
   await writeSwitch.stop();
-  const cli = join(import.meta.dirname, '..', '..', 'src', 'cli.ts');
+  const cli = join(import.meta.dirname, '..', '..', 'dist', 'cli.js');
   const env = { REDIS_URL: socket };
-  const asTyped = (...args: string[]) => printed(cli, ['--env', '/nonexistent.env', ...args], env);
+  const asTyped = (...args: string[]) => printed([cli, '--env', '/nonexistent.env', ...args], env);
   [shown, shownJson, status] = await Promise.all([
     asTyped('audit', 'show', '--limit', '10000'),
     asTyped('audit', 'show', '--limit', '10000', '--json'),
