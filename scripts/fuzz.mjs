@@ -14,6 +14,8 @@ for (const [name, value] of Object.entries({ seconds, seed })) {
 const vitest = await startVitest('test', [`test/fuzz/${target}`], {
   root,
   watch: false,
+  // None of them needs the compiled package.
+  globalSetup: [],
   // One after the other: each has the machine for its time.
   fileParallelism: false,
   provide: { fuzz: { seconds: Number(seconds), seed: Number(seed) } },
