@@ -22,6 +22,6 @@ const vitest = await startVitest('test', [`test/fuzz/${target}`], {
 });
 const failed = vitest.state.getFiles().filter(({ result }) => result?.state === 'fail').length;
 const ran = vitest.state.getFiles().length;
-console.log(`${ran} targets, ${failed} failed; seed ${seed}`);
+console.log(`${ran} files of targets, ${failed} failed; seed ${seed}`);
 await vitest.close();
 process.exit(failed === 0 && ran > 0 ? (process.exitCode ?? 0) : 1);
