@@ -5,11 +5,22 @@ import { PERMIT_LIFE_MS } from './core/switch/write-switch.ts';
 import { checkRedis, RedisUnfit } from './redis/connection.ts';
 import type { SlackHealth } from './slack/app.ts';
 
-/** What `GET /health` answers. Names no tenant and no channel, because anybody may ask; the log names them. */
+/** `warning`: it works, and somebody should look. `failing`: people cannot decide, or writes cannot run, or soon. */
+type HealthStatus = 'ok' | 'warning' | 'failing';
+
+interface RedisHealth {
+  readonly ok: boolean;
+  readonly problem?: string;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * What `GET /health` of the approval service answers. Names no tenant and no channel, because anybody may ask; the log
+ * names them.
+ */
 export interface HealthReport {
-  /** `warning`: it works, and somebody should look. `failing`: people cannot decide, or writes cannot run, or soon. */
-  readonly status: 'ok' | 'warning' | 'failing';
-  readonly redis: { readonly ok: boolean; readonly problem?: string; readonly warnings: readonly string[] };
+  readonly status: HealthStatus;
+  readonly redis: RedisHealth;
   readonly slack: { readonly ok: boolean };
   /** Of the switch. Without them writes are off within their life. */
   readonly permits: { readonly ok: boolean; readonly renewedMsAgo: number | null };
@@ -19,19 +30,30 @@ export interface HealthReport {
   readonly tenants: { readonly ok: boolean; readonly problems: Readonly<Record<string, number>> };
 }
 
+/** What `GET /health` of an executor answers. */
+export interface ExecutorHealthReport {
+  readonly status: HealthStatus;
+  readonly redis: RedisHealth;
+  /** Whether jobs are taken from the queue. */
+  readonly queue: { readonly ok: boolean };
+  /** Not ok: the file is broken or gone, and the last good policy stays in force. */
+  readonly policy: { readonly ok: boolean };
+  /** It takes no new calls and lets those in hand end. */
+  readonly stopping: boolean;
+}
+
 /** Redis is asked once for all that look within this time. */
 const REDIS_FOR_MS = 1_000;
 
 /** What one approval service knows of itself. */
 export class Health {
-  readonly #redis: Redis;
-  #asked: { at: number; answer: Promise<HealthReport['redis']> } | undefined;
+  readonly #redis: RedisLook;
   #renewedAt: number | undefined;
   readonly #audit: () => SealingHealth;
   #stopping = false;
 
   constructor({ redis, audit }: { redis: Redis; audit: () => SealingHealth }) {
-    this.#redis = redis;
+    this.#redis = new RedisLook(redis);
     this.#audit = audit;
   }
 
@@ -48,18 +70,11 @@ export class Health {
   readonly answer = async (slack: SlackHealth, path: string, response: ServerResponse): Promise<void> => {
     const report = await this.report(slack);
     // Where only the audit fails, people must still reach this: to turn writes off, for one.
-    const ready = works(report) && !this.#stopping;
-    const status = (path === '/ready' ? ready : report.status !== 'failing') ? 200 : 503;
-    response.writeHead(status, {
-      'content-type': 'application/json; charset=utf-8',
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-    });
-    response.end(JSON.stringify(path === '/ready' ? { ready } : report));
+    answerWith(response, path, report, works(report) && !this.#stopping);
   };
 
   async report(slack: SlackHealth): Promise<HealthReport> {
-    const redis = await this.#askRedis();
+    const redis = await this.#redis.look();
     const ago = this.#renewedAt === undefined ? null : Math.round(performance.now() - this.#renewedAt);
     const permits = { ok: ago !== null && ago < PERMIT_LIFE_MS, renewedMsAgo: ago };
     const problems: Record<string, number> = {};
@@ -68,16 +83,40 @@ export class Health {
     const audit = this.#audit();
     const parts = { redis, slack: { ok: slack.connected }, permits, audit, tenants };
     const calm = tenants.ok && redis.warnings.length === 0 && audit.warnings.length === 0;
-    const status = works(parts) && audit.ok ? (calm ? 'ok' : 'warning') : 'failing';
-    return { status, ...parts };
+    return { status: statusOf(works(parts) && audit.ok, calm), ...parts };
+  }
+}
+
+/** What one executor knows of itself. */
+export class ExecutorHealth {
+  readonly #redis: RedisLook;
+  readonly #takesJobs: () => Promise<boolean>;
+  readonly #policyInForce: () => boolean;
+  #stopping = false;
+
+  constructor(parts: { redis: Redis; takesJobs: () => Promise<boolean>; policyInForce: () => boolean }) {
+    this.#redis = new RedisLook(parts.redis);
+    this.#takesJobs = parts.takesJobs;
+    this.#policyInForce = parts.policyInForce;
   }
 
-  #askRedis(): Promise<HealthReport['redis']> {
-    const now = performance.now();
-    if (this.#asked === undefined || now - this.#asked.at > REDIS_FOR_MS) {
-      this.#asked = { at: now, answer: lookAt(this.#redis) };
-    }
-    return this.#asked.answer;
+  stopping(): void {
+    this.#stopping = true;
+  }
+
+  readonly answer = async (path: string, response: ServerResponse): Promise<void> => {
+    const report = await this.report();
+    answerWith(response, path, report, report.status !== 'failing' && !report.stopping);
+  };
+
+  async report(): Promise<ExecutorHealthReport> {
+    const [redis, takesJobs] = await Promise.all([this.#redis.look(), this.#takesJobs()]);
+    const stopping = this.#stopping;
+    const policy = { ok: this.#policyInForce() };
+    // Who stops takes no jobs, and nothing is wrong with that.
+    const fit = redis.ok && (takesJobs || stopping);
+    const calm = redis.warnings.length === 0 && policy.ok;
+    return { status: statusOf(fit, calm), redis, queue: { ok: takesJobs }, policy, stopping };
   }
 }
 
@@ -86,7 +125,44 @@ function works({ redis, slack, permits }: Pick<HealthReport, 'redis' | 'slack' |
   return redis.ok && slack.ok && permits.ok;
 }
 
-async function lookAt(redis: Redis): Promise<HealthReport['redis']> {
+function statusOf(fit: boolean, calm: boolean): HealthStatus {
+  if (!fit) return 'failing';
+  return calm ? 'ok' : 'warning';
+}
+
+function answerWith(
+  response: ServerResponse,
+  path: string,
+  report: { readonly status: HealthStatus },
+  ready: boolean,
+): void {
+  const status = (path === '/ready' ? ready : report.status !== 'failing') ? 200 : 503;
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  });
+  response.end(JSON.stringify(path === '/ready' ? { ready } : report));
+}
+
+class RedisLook {
+  readonly #redis: Redis;
+  #asked: { at: number; answer: Promise<RedisHealth> } | undefined;
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  look(): Promise<RedisHealth> {
+    const now = performance.now();
+    if (this.#asked === undefined || now - this.#asked.at > REDIS_FOR_MS) {
+      this.#asked = { at: now, answer: lookAt(this.#redis) };
+    }
+    return this.#asked.answer;
+  }
+}
+
+async function lookAt(redis: Redis): Promise<RedisHealth> {
   try {
     return { ok: true, warnings: (await checkRedis(redis)).warnings };
   } catch (error) {

@@ -21,6 +21,9 @@ export class PolicyFile {
   readonly #logger: Logger;
   #text: string;
   #timer: NodeJS.Timeout | undefined;
+  /** The text that was read last was a policy. */
+  #accepted = true;
+  #inForce = true;
 
   private constructor(path: string, text: string, tools: Iterable<PolicyTool>, logger: Logger) {
     this.#path = path;
@@ -38,18 +41,29 @@ export class PolicyFile {
     return file;
   }
 
+  /** Whether the policy in force is what the file says: not where the file is broken or gone. */
+  get inForce(): boolean {
+    return this.#inForce;
+  }
+
   /** A broken or missing file changes nothing but the log: the last good policy stays in force. */
   async look(): Promise<void> {
     let text: string;
     try {
       text = await readPolicyText(this.#path);
     } catch (err) {
+      this.#inForce = false;
       this.#logger.error({ err }, 'the policy file cannot be read; the last good policy stays in force');
       return;
     }
-    if (text === this.#text) return;
+    if (text === this.#text) {
+      this.#inForce = this.#accepted;
+      return;
+    }
     this.#text = text;
     const replaced = this.holder.replace(text, this.#tools);
+    this.#accepted = replaced.ok;
+    this.#inForce = replaced.ok;
     if (!replaced.ok) {
       this.#logger.error(
         { problems: replaced.problems },

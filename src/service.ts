@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { CheckpointCopies } from './audit-files/checkpoint-copies.ts';
@@ -8,7 +9,7 @@ import { StoreUnavailable } from './core/proposal/proposal-store.ts';
 import { recordBoxKeys } from './core/proposal/seal.ts';
 import { PERMIT_RENEWAL_MS, type WriteSwitch } from './core/switch/write-switch.ts';
 import { onceAnOutage, withSafeErrors } from './create-guard.ts';
-import { Health } from './health.ts';
+import { ExecutorHealth, Health } from './health.ts';
 import { PolicyFile } from './policy-file.ts';
 import { credentialProviderOf } from './queue/credentials-of-config.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
@@ -30,13 +31,14 @@ import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
 import { RecentDecisionsRedis } from './redis/recent-decisions-redis.ts';
 import { SwitchNoticesRedis } from './redis/switch-notices-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
-import { startSlackSurface } from './slack/app.ts';
+import { HEALTH_PATHS, startSlackSurface } from './slack/app.ts';
 import type { SlackOAuth } from './slack/installing.ts';
+import { listenOn } from './slack/receiver.ts';
 import { loadTools } from './tools-module.ts';
 
 /** A part that runs until it is stopped. */
 export interface RunningPart {
-  /** Where it listens for Slack, in HTTP mode. */
+  /** Where it listens, if it does: for Slack in HTTP mode, and for whoever asks how it is. */
   readonly port?: number | undefined;
   /** Finishes what is in hand, within a limit, and ends the connections. Resolves with what it left, in words. */
   stop(): Promise<readonly string[]>;
@@ -198,6 +200,17 @@ export async function startExecutor(config: ExecutorConfig, given: Logger): Prom
     executorId: `${hostname()}:${process.pid}`,
     logger,
   });
+  const health = new ExecutorHealth({
+    redis: connections.redis,
+    takesJobs: () => worker.takesJobs(),
+    policyInForce: () => policy.inForce,
+  });
+  // A port that is taken refuses before any call is.
+  const door = await openHealth(config, health).catch(async (error: unknown) => {
+    policy.close();
+    await closeStores(stores);
+    throw error;
+  });
   worker.start();
   const previewer = new Previewer({
     tasks: new PreviewTasksRedis({
@@ -216,15 +229,30 @@ export async function startExecutor(config: ExecutorConfig, given: Logger): Prom
   const sweeper = new Sweeper({ store, dispatch, logger });
   sweeper.start();
   return {
+    port: door?.port,
     async stop() {
+      health.stopping();
       await sweeper.stop();
       await previewer.stop();
       const left = await worker.stop();
       policy.close();
+      await door?.close();
       await closeStores(stores);
       return left;
     },
   };
+}
+
+/** An executor is asked nothing but how it is. */
+async function openHealth(
+  { listen }: Pick<ExecutorConfig, 'listen'>,
+  health: ExecutorHealth,
+): Promise<{ port: number; close(): Promise<void> } | undefined> {
+  if (listen === undefined) return undefined;
+  const doors = HEALTH_PATHS.map(
+    (path) => [path, (_: unknown, response: ServerResponse) => health.answer(path, response)] as const,
+  );
+  return await listenOn(listen, new Map(doors));
 }
 
 type StoreConfig = Pick<StartConfig, 'redis' | 'shards' | 'startDeadlineMs' | 'proposalKeys'>;

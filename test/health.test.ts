@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { SealingHealth } from '../src/audit-files/sealer.ts';
-import { Health } from '../src/health.ts';
+import { ExecutorHealth, Health } from '../src/health.ts';
 import { openRedis } from '../src/redis/connection.ts';
 import { redisForTests } from './redis-for-tests.ts';
 import { surfaceForTests } from './slack/surface-for-tests.ts';
 
-const redis = redisForTests();
+const redis = redisForTests({ appendOnly: 'always' });
 const SEALING: SealingHealth = { ok: true, sealing: 'here', unsealed: 0, warnings: [] };
 
 describe.each(['socket', 'http'] as const)('the health of an approval service, in %s mode', (mode) => {
@@ -107,5 +107,57 @@ describe('what health says of Redis', () => {
     const report = await health.report(slack);
     gone.close();
     expect(report).toMatchObject({ status: 'failing', redis: { problem: 'Redis does not answer' } });
+  });
+
+  it('is a warning where a crash would lose the last second', async () => {
+    await redis.client.config('SET', 'appendfsync', 'everysec');
+    const health = new Health({ redis: redis.client, audit: () => SEALING });
+    health.permitsRenewed();
+    const report = await health.report(slack);
+    await redis.client.config('SET', 'appendfsync', 'always');
+    expect(report).toMatchObject({ status: 'warning', redis: { ok: true } });
+    expect(report.redis.warnings).toEqual([expect.stringContaining('appendfsync everysec')]);
+  });
+});
+
+describe('the health of an executor', () => {
+  const world = { takesJobs: true, policyInForce: true };
+  const health = () =>
+    new ExecutorHealth({
+      redis: redis.client,
+      takesJobs: async () => world.takesJobs,
+      policyInForce: () => world.policyInForce,
+    });
+  beforeEach(() => Object.assign(world, { takesJobs: true, policyInForce: true }));
+
+  it('is good where Redis answers, jobs are taken and the policy is the file', async () => {
+    expect(await health().report()).toEqual({
+      status: 'ok',
+      redis: { ok: true, warnings: [] },
+      queue: { ok: true },
+      policy: { ok: true },
+      stopping: false,
+    });
+  });
+
+  it('is failing where no jobs are taken, and a warning where an older policy is in force', async () => {
+    world.policyInForce = false;
+    expect(await health().report()).toMatchObject({ status: 'warning', policy: { ok: false } });
+    world.takesJobs = false;
+    expect(await health().report()).toMatchObject({ status: 'failing', queue: { ok: false } });
+  });
+
+  it('is failing where Redis would evict', async () => {
+    await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const report = await health().report();
+    await redis.client.config('SET', 'maxmemory-policy', 'noeviction');
+    expect(report).toMatchObject({ status: 'failing', redis: { ok: false } });
+  });
+
+  it('is good while it lets the calls in hand end', async () => {
+    const stopping = health();
+    stopping.stopping();
+    world.takesJobs = false;
+    expect(await stopping.report()).toMatchObject({ status: 'ok', stopping: true });
   });
 });

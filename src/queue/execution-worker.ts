@@ -2,6 +2,7 @@ import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
+import { answerOf, sendCanaries } from '../redis/connection.ts';
 import { before } from './before.ts';
 import { type Attempt, Execution, type ExecutionParts } from './execution.ts';
 import {
@@ -30,6 +31,8 @@ const LAST_WORDS_MS = 2_000;
 const FAULT_PAUSE_MS = 2_000;
 /** A job whose worker died is taken up again after at most twice this. */
 const JOB_LOCK_MS = 10_000;
+/** Above the 10 s for which BullMQ blocks at most: a connection that owes an answer for this long is dead, and replaced. */
+const SILENT_AT_MOST_MS = 12_000;
 
 type ProposalWorker = Worker<unknown, JobResult>;
 type ProposalJob = Job<unknown, JobResult>;
@@ -43,6 +46,7 @@ export class ExecutionWorker {
   readonly #execution: Execution;
   readonly #inHand = new Set<Promise<JobResult>>();
   #connection: Redis | undefined;
+  #canary: { stop(): void } | undefined;
   #workers: ProposalWorker[] = [];
   #stopping = false;
 
@@ -57,6 +61,7 @@ export class ExecutionWorker {
     const connection = patient(this.#parts.connection);
     connection.on('error', (error) => this.#connectionFault(error));
     this.#connection = connection;
+    this.#canary = sendCanaries(connection);
     this.#workers = Array.from({ length: shards }, (_, shard) => {
       const worker: ProposalWorker = new Worker(QUEUE_NAME, (job, token) => this.#take(job, token), {
         connection,
@@ -83,6 +88,17 @@ export class ExecutionWorker {
     await Promise.all(this.#workers.map((worker) => worker.waitUntilReady()));
   }
 
+  /** Whether jobs are taken now: every worker at work, and the queue answers on their own connection. */
+  async takesJobs(): Promise<boolean> {
+    const connection = this.#connection;
+    if (connection === undefined || this.#stopping) return false;
+    if (!this.#workers.every((worker) => worker.isRunning() && !worker.isPaused())) return false;
+    return answerOf(connection, () => connection.ping()).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /**
    * Takes no more jobs and lets the running calls end; past the grace they are told to stop. Resolves with what was
    * left, in words: such a call is settled as `unknown` when its lease lapses.
@@ -99,6 +115,7 @@ export class ExecutionWorker {
       (id) => `${id} was still running; it will be settled as unknown`,
     );
     await Promise.all(this.#workers.map((worker) => closed(worker, this.#inHand.size > 0)));
+    this.#canary?.stop();
     this.#connection.disconnect();
     this.#connection = undefined;
     return left;
@@ -171,11 +188,12 @@ async function closed(worker: ProposalWorker, force: boolean): Promise<void> {
   }
 }
 
-/** A worker blocks while it waits for jobs, and outlives Redis's absence: no time limit, and nothing given up. */
+/** A worker blocks while it waits for jobs, and outlives Redis's absence: no time limit of a command, and nothing given up. */
 function patient(connection: Redis): Redis {
   const { commandTimeout: _limit, replyMapping: _mapping, ...options } = connection.options;
   return new Redis({
     ...options,
+    socketTimeout: SILENT_AT_MOST_MS,
     maxRetriesPerRequest: null,
     enableOfflineQueue: true,
     autoResendUnfulfilledCommands: true,

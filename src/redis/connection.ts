@@ -6,6 +6,14 @@ import { SHARD_COUNT_KEY } from './keys.ts';
 export const ANSWER_TIMEOUT_MS = 2_000;
 /** What waits has its own, shorter limit; this one clears away what nobody waits for any more. */
 const COMMAND_TIMEOUT_MS = 3 * ANSWER_TIMEOUT_MS;
+/**
+ * A connection can die without a word: a firewall forgets it, a machine in between freezes. One that owes an answer and
+ * says nothing for this long is thrown away for a new one. Shorter than the life of a permit, so that one dead
+ * connection does not turn writes off; longer than ANSWER_TIMEOUT_MS, so that nobody waits for its answers any more.
+ */
+const SILENT_AT_MOST_MS = 3_000;
+/** How often one is asked that nothing else is asked on, as that of the subscriptions: it owes an answer then. */
+const CANARY_EVERY_MS = 2_000;
 const RECONNECT_AT_MOST_EVERY_MS = 500;
 
 /** Own connections for commands and for subscriptions: a subscribing connection takes no commands. */
@@ -32,6 +40,7 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
     connectionName: options.name ?? 'countersign',
     connectTimeout: ANSWER_TIMEOUT_MS,
     commandTimeout: COMMAND_TIMEOUT_MS,
+    socketTimeout: SILENT_AT_MOST_MS,
     // A command that was given up must not be sent after all when Redis comes back: an admission nobody waits for
     // would be a call in doubt.
     enableOfflineQueue: false,
@@ -45,14 +54,25 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
   for (const connection of [redis, subscriber]) {
     connection.on('error', (error: Error) => options.onError?.(error));
   }
+  const canaries = [redis, subscriber].map(sendCanaries);
   return {
     redis,
     subscriber,
     close() {
+      for (const canary of canaries) canary.stop();
       redis.disconnect();
       subscriber.disconnect();
     },
   };
+}
+
+/** Asks now and then, so that a connection with a `socketTimeout` is found to be dead also where nobody asks anything. */
+export function sendCanaries(connection: Redis): { stop(): void } {
+  const timer = setInterval(() => {
+    if (connection.status === 'ready') connection.ping().catch(() => {});
+  }, CANARY_EVERY_MS);
+  timer.unref();
+  return { stop: () => clearInterval(timer) };
 }
 
 /** A record, an index or an entry in Redis has a form that no script of ours writes. Nothing was changed. */
@@ -199,6 +219,14 @@ export async function checkRedis(redis: Redis): Promise<RedisCheck> {
       'Redis keeps snapshots only: a crash loses what was decided since the last one. ' +
         'Type: redis-cli CONFIG SET appendonly yes',
     );
+  } else {
+    const written = await appendFsync(redis);
+    if (written !== undefined && written !== 'always') {
+      warnings.push(
+        `Redis answers before what it was told is on the disk (appendfsync ${written}): a crash loses the decisions of the last ` +
+          `${written === 'everysec' ? 'second' : 'half minute'}. Type: redis-cli CONFIG SET appendfsync always (and write it to redis.conf)`,
+      );
+    }
   }
   return { version, persistent, warnings };
 }
@@ -223,14 +251,25 @@ export async function standingShards(redis: Redis): Promise<number | undefined> 
   return text !== null && /^[1-9][0-9]{0,2}$/.test(text) ? Number(text) : undefined;
 }
 
-/** Hosted Redis forbids CONFIG: then we do not know, and say that nothing is kept. */
+/** Where it cannot be read, we say that nothing is kept. */
 async function savesSnapshots(redis: Redis): Promise<boolean> {
-  try {
-    const answer: unknown = await redis.config('GET', 'save');
-    return Array.isArray(answer) && typeof answer[1] === 'string' && answer[1] !== '';
-  } catch {
-    return false;
-  }
+  const save = await setting(redis, 'save');
+  return save !== undefined && save !== '';
+}
+
+/** `always`, `everysec` or `no`. Where it cannot be read there is no warning: who runs a hosted Redis cannot change it. */
+function appendFsync(redis: Redis): Promise<string | undefined> {
+  return setting(redis, 'appendfsync');
+}
+
+/** Hosted Redis forbids CONFIG: then we do not know. */
+async function setting(redis: Redis, name: string): Promise<string | undefined> {
+  const answer: unknown = await answerOf(redis, () => redis.config('GET', name).catch(orForbidden));
+  return Array.isArray(answer) && typeof answer[1] === 'string' ? answer[1] : undefined;
+}
+
+function orForbidden(error: unknown): undefined {
+  if (!(error instanceof Error && error.name === 'ReplyError')) throw error;
 }
 
 export function infoFields(info: string): Map<string, string> {

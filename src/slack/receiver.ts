@@ -107,7 +107,8 @@ function socketReceiver(
   return { receiver, listen };
 }
 
-async function listenOn(
+/** The doors and nothing else. */
+export async function listenOn(
   { host, port }: { host: string; port: number },
   doors: Doors,
 ): Promise<{ port: number; close: () => Promise<void> }> {

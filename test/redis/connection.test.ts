@@ -1,10 +1,12 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import type { Redis } from 'ioredis';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { answerOf, checkRedis, openRedis, type RedisConnections } from '../../src/redis/connection.ts';
+import { RedisProxy } from '../faults/redis-proxy.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 
-const redis = redisForTests();
+const redis = redisForTests({ appendOnly: 'always' });
 const opened: RedisConnections[] = [];
 function open(path = redis.server.socketPath): RedisConnections {
   const connections = openRedis({ connection: { path }, name: 'countersign-test' });
@@ -19,6 +21,7 @@ describe('the boot check', () => {
   afterEach(async () => {
     await redis.client.config('SET', 'maxmemory-policy', 'noeviction');
     await redis.client.config('SET', 'appendonly', 'yes');
+    await redis.client.config('SET', 'appendfsync', 'always');
     await redis.client.config('SET', 'save', '');
   });
 
@@ -47,6 +50,26 @@ describe('the boot check', () => {
       persistent: true,
       warnings: [expect.stringContaining('snapshots only')],
     });
+  });
+
+  it.each([
+    ['everysec', 'the last second'],
+    ['no', 'the last half minute'],
+  ])('warns of one that answers before the disk has it: appendfsync %s', async (appendfsync, lost) => {
+    await redis.client.config('SET', 'appendfsync', appendfsync);
+    const check = await checkRedis(open().redis);
+    expect(check).toMatchObject({ persistent: true, warnings: [expect.stringContaining(lost)] });
+    expect(check.warnings[0]).toContain('CONFIG SET appendfsync always');
+  });
+
+  it('says nothing of what a hosted Redis does not let us read', async () => {
+    await redis.client.config('SET', 'appendfsync', 'everysec');
+    await redis.client.acl('SETUSER', 'hosted', 'on', '>pw', '~*', '&*', '+@all', '-config');
+    const connections = openRedis({
+      connection: { path: redis.server.socketPath, username: 'hosted', password: 'pw' },
+    });
+    opened.push(connections);
+    expect(await checkRedis(connections.redis)).toMatchObject({ persistent: true, warnings: [] });
   });
 
   it('refuses one that is too old for scripts which stop at out-of-memory, and says both problems at once', async () => {
@@ -93,6 +116,30 @@ describe('a connection', () => {
     await Promise.resolve();
     for (const until = performance.now() + 500; performance.now() < until; );
     expect(await answer).toBe('PONG');
+  });
+
+  it('is replaced where it stands and never answers: one that is asked, one that only listens, and one that never answered at all', async () => {
+    const proxy = await RedisProxy.start(redis.server.socketPath);
+    onTestFinished(() => proxy.close());
+    const { redis: client, subscriber } = open(proxy.path);
+    await answerOf(subscriber, () => subscriber.subscribe('news'));
+    await answerOf(client, () => client.ping());
+    const heard: string[] = [];
+    subscriber.on('message', (_channel, message) => heard.push(message));
+    proxy.silence({ newOnes: true });
+    const { redis: neverAnswered } = open(proxy.path);
+    await expect(answerOf(client, () => client.ping(), 100)).rejects.toMatchObject({
+      code: 'store_unavailable',
+    });
+    proxy.heal();
+    const answers = (asked: Redis) => () => answerOf(asked, () => asked.ping(), 100).catch(() => 'silent');
+    await expect.poll(answers(client), { timeout: 15_000 }).toBe('PONG');
+    await expect.poll(answers(neverAnswered), { timeout: 15_000 }).toBe('PONG');
+    const hears = async () => {
+      await redis.client.publish('news', 'again');
+      return heard.length > 0;
+    };
+    await expect.poll(hears, { timeout: 15_000 }).toBe(true);
   });
 
   it('says so at once where it was closed', async () => {
