@@ -18,7 +18,7 @@ const COLUMNS: Readonly<Record<string, (row: ExportedProposal) => string | numbe
   quorum: (row) => row.quorum,
   approvers: (row) => each(row, ({ person }) => person),
   approver_entitlements: (row) => each(row, ({ as }) => as),
-  approval_reasons: (row) => each(row, ({ reason }) => reason ?? '-'),
+  approval_reasons: (row) => each(row, ({ reason }) => reason),
   approval_times: (row) => each(row, ({ at }) => time(at)),
   approval_shown_sha256: (row) => each(row, ({ shown }) => shown),
   denied_by: (row) => row.denial?.person,

@@ -27,7 +27,7 @@ describe('a sealer that is killed', () => {
     for (const chain of ['acme', 'globex', '_s0']) expect(world.seqs(chain)).toEqual(upTo(appended));
     expect(world.verify()).toMatchObject({ verdict: 'intact', exitCode: 0 });
     for (const chain of world.verify().chains) expect(chain.signed).toBeDefined();
-  });
+  }, 200_000);
 
   it('in the middle of a line leaves a torn one, which is no harm', async () => {
     await world.append(9);

@@ -5,10 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { parseEnv } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type DemoParts, startDemoParts } from '../../src/demo/demo-parts.ts';
 
 const CLI = join(import.meta.dirname, '..', '..', 'dist', 'cli.js');
+
+/** A busy machine takes long to start a process; what does not end at all is the failure. */
+const STARTED_WITHIN_MS = 60_000;
+vi.setConfig({ testTimeout: 200_000 });
 
 let parts: DemoParts;
 let directory: string;
@@ -20,7 +24,7 @@ beforeAll(async () => {
   parts = await startDemoParts({ directory: join(directory, 'demo'), port: 0, tally: () => ({}) });
   approvals = parseEnv(readFileSync(parts.approvals.envPath, 'utf8'));
   executor = parseEnv(readFileSync(parts.executor.envPath, 'utf8'));
-}, 60_000);
+}, 120_000);
 afterAll(async () => {
   await parts?.stop();
   rmSync(directory, { recursive: true, force: true });
@@ -137,7 +141,7 @@ async function run(
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const [output, errors] = [text(child.stdout), text(child.stderr)];
-  const limit = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  const limit = setTimeout(() => child.kill('SIGKILL'), STARTED_WITHIN_MS);
   const [code] = await once(child, 'exit');
   clearTimeout(limit);
   return { code, errors: `${await errors}${await output}` };
