@@ -57,6 +57,7 @@ export interface LedgerInstallation extends Omit<Installation, 'stop'> {
 
 export async function startLedgerInstallation(
   mode: 'socket' | 'http' = 'socket',
+  policyText = POLICY,
 ): Promise<LedgerInstallation> {
   // Inside the package, so that the tools module finds its dependencies.
   mkdirSync(join(ROOT, '.countersign'), { recursive: true });
@@ -71,7 +72,7 @@ export async function startLedgerInstallation(
     directory,
     port: 0,
     mode,
-    policyText: POLICY,
+    policyText,
     toolsModule: toolsModule(ledgerPath, releasePath),
     credentials,
   });
@@ -79,7 +80,7 @@ export async function startLedgerInstallation(
   const connections = openRedis({ connection: redis.connectionOptions });
   const stores = { redis: connections.redis, shards: 1 };
   const guard = createGuard({
-    policy: POLICY,
+    policy: policyText,
     tools: await loadTools(toolsPath),
     redis: redis.connectionOptions,
     proposalKey: keys.COUNTERSIGN_PROPOSAL_KEY,
