@@ -92,7 +92,7 @@ interface CommonConfig {
   readonly shards: number;
   readonly startDeadlineMs: number;
   readonly logLevel: z.output<typeof LogLevel>;
-  /** Where the approval service answers /health, /slack/install, and Slack's requests in HTTP mode. */
+  /** Where /health and /ready are answered; of the approval service also /slack/install, and Slack's requests in HTTP mode. */
   readonly listen: Listen | undefined;
 }
 

@@ -24,6 +24,8 @@ export interface HealthReport {
   readonly slack: { readonly ok: boolean };
   /** Of the switch. Without them writes are off within their life. */
   readonly permits: { readonly ok: boolean; readonly renewedMsAgo: number | null };
+  /** Not ok: Redis was emptied, or an older copy took over. Writes are off until somebody turns them on. */
+  readonly switch: { readonly ok: boolean };
   /** Whether the audit gets into its files, by this process or by another one. */
   readonly audit: SealingHealth;
   /** How many tenants have each problem with their channel or their workspace. */
@@ -49,6 +51,7 @@ const REDIS_FOR_MS = 1_000;
 export class Health {
   readonly #redis: RedisLook;
   #renewedAt: number | undefined;
+  #forgotten = false;
   readonly #audit: () => SealingHealth;
   #stopping = false;
 
@@ -57,9 +60,10 @@ export class Health {
     this.#audit = audit;
   }
 
-  /** The permits of every shard were renewed just now. */
-  permitsRenewed(): void {
+  /** The permits of every shard were renewed just now, but for those where Redis forgot the switch. */
+  permitsRenewed({ forgotten = false } = {}): void {
     this.#renewedAt = performance.now();
+    this.#forgotten = forgotten;
   }
 
   stopping(): void {
@@ -69,7 +73,7 @@ export class Health {
   /** `/ready` tells a balancer whether to send anything here; `/health` tells people what is wrong. */
   readonly answer = async (slack: SlackHealth, path: string, response: ServerResponse): Promise<void> => {
     const report = await this.report(slack);
-    // Where only the audit fails, people must still reach this: to turn writes off, for one.
+    // Where only the audit or the switch fails, people must still reach this: to turn writes off, or on again.
     answerWith(response, path, report, works(report) && !this.#stopping);
   };
 
@@ -81,9 +85,10 @@ export class Health {
     for (const { code } of slack.problems) problems[code] = (problems[code] ?? 0) + 1;
     const tenants = { ok: slack.problems.length === 0, problems };
     const audit = this.#audit();
-    const parts = { redis, slack: { ok: slack.connected }, permits, audit, tenants };
+    const writeSwitch = { ok: !this.#forgotten };
+    const parts = { redis, slack: { ok: slack.connected }, permits, switch: writeSwitch, audit, tenants };
     const calm = tenants.ok && redis.warnings.length === 0 && audit.warnings.length === 0;
-    return { status: statusOf(works(parts) && audit.ok, calm), ...parts };
+    return { status: statusOf(works(parts) && audit.ok && writeSwitch.ok, calm), ...parts };
   }
 }
 
@@ -164,7 +169,9 @@ class RedisLook {
 
 async function lookAt(redis: Redis): Promise<RedisHealth> {
   try {
-    return { ok: true, warnings: (await checkRedis(redis)).warnings };
+    const { warnings, refusesWrites } = await checkRedis(redis);
+    if (refusesWrites !== undefined) return { ok: false, problem: refusesWrites, warnings };
+    return { ok: true, warnings };
   } catch (error) {
     const problem = error instanceof RedisUnfit ? error.message : 'Redis does not answer';
     return { ok: false, problem, warnings: [] };

@@ -124,13 +124,13 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
         health.stopping();
         // The permits first: from here on writes stop by themselves unless another replica renews them.
         permits.stop();
-        await surface.stop();
+        const left = [...(await surface.stop())];
         await sweeper.stop();
         // After everything of ours that could still write an entry.
-        await sealer.stop();
+        left.push(...(await sealer.stop()));
         policy.close();
         await closeStores(stores);
-        return [];
+        return left;
       },
     };
   } catch (error) {
@@ -294,15 +294,21 @@ async function closeStores({ connections, dispatch, writeSwitch }: Stores): Prom
   connections.close();
 }
 
+const SWITCH_FORGOTTEN =
+  'Redis does not know the switch any more, or an older one: it was emptied, or an older copy took over. Writes stay off until somebody turns them on';
+
 /** Every second, while this process lives: with nobody left to hear `off`, writes are off within a permit's life. */
 function renewPermits(writeSwitch: WriteSwitch, health: Health, logger: Logger): { stop(): void } {
   let failing = false;
+  let forgot = false;
   const renew = async () => {
     try {
-      const { failed } = await writeSwitch.renewPermits();
+      const { failed, forgotten } = await writeSwitch.renewPermits();
+      if (forgotten > 0 && !forgot) logger.error({ alarm: 'switch_forgotten', forgotten }, SWITCH_FORGOTTEN);
+      forgot = forgotten > 0;
       if (failed > 0 && !failing) logger.error({ failed }, 'permits were not renewed; writes stop there');
       failing = failed > 0;
-      if (!failing) health.permitsRenewed();
+      if (!failing) health.permitsRenewed({ forgotten: forgot });
     } catch (err) {
       if (!failing) logger.error({ err }, 'permits were not renewed; writes stop');
       failing = true;

@@ -85,6 +85,14 @@ describe.each(['socket', 'http'] as const)('the health of an approval service, i
     expect(await ask()).toMatchObject({ status: 200, body: { status: 'warning', audit } });
   });
 
+  it('is failing where Redis forgot the switch, and ready all the same: somebody has to type on', async () => {
+    health.permitsRenewed({ forgotten: true });
+    expect(await ask()).toMatchObject({ status: 503, body: { status: 'failing', switch: { ok: false } } });
+    expect(await ask('/ready')).toEqual({ status: 200, body: { ready: true } });
+    health.permitsRenewed();
+    expect(await ask()).toMatchObject({ status: 200, body: { status: 'ok', switch: { ok: true } } });
+  });
+
   it('takes nothing but a GET', async () => {
     const answer = await fetch(`http://127.0.0.1:${t.surface.port}/health`, { method: 'POST' });
     expect(answer.status).toBe(404);
@@ -107,6 +115,27 @@ describe('what health says of Redis', () => {
     const report = await health.report(slack);
     gone.close();
     expect(report).toMatchObject({ status: 'failing', redis: { problem: 'Redis does not answer' } });
+  });
+
+  it('is that it is full, a replica, or has no disk to write to: it answers, and takes nothing', async () => {
+    const look = async () => {
+      const health = new Health({ redis: redis.client, audit: () => SEALING });
+      health.permitsRenewed();
+      return await health.report(slack);
+    };
+    await redis.client.config('SET', 'maxmemory', '1');
+    expect(await look()).toMatchObject({
+      status: 'failing',
+      redis: { ok: false, problem: expect.stringContaining('full') },
+    });
+    await redis.client.config('SET', 'maxmemory', '0');
+    await redis.client.replicaof('127.0.0.1', '1');
+    expect(await look()).toMatchObject({
+      status: 'failing',
+      redis: { problem: expect.stringContaining('replica') },
+    });
+    await redis.client.replicaof('NO', 'ONE');
+    expect(await look()).toMatchObject({ status: 'ok' });
   });
 
   it('is a warning where a crash would lose the last second', async () => {

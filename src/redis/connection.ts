@@ -173,9 +173,13 @@ export interface RedisCheck {
   readonly version: string;
   /** True where what was written outlives the server: an append-only file, or at least snapshots. */
   readonly persistent: boolean;
+  /** Why it takes no writes now, though it answers. It may take them again, so this does not keep a part from starting. */
+  readonly refusesWrites: string | undefined;
   /** Each one a sentence for the log and for `/health`. */
   readonly warnings: readonly string[];
 }
+
+const ASKED = ['server', 'memory', 'persistence', 'replication'];
 
 /** `#!lua` scripts, which stop at out-of-memory instead of half-applying, came with Redis 7.0. */
 const OLDEST_MAJOR = 7;
@@ -188,7 +192,7 @@ const OLDEST_MAJOR = 7;
 export async function checkRedis(redis: Redis): Promise<RedisCheck> {
   const info = infoFields(
     await answerOf(redis, async () =>
-      [await redis.info('server'), await redis.info('memory'), await redis.info('persistence')].join('\n'),
+      (await Promise.all(ASKED.map((section) => redis.info(section)))).join('\n'),
     ),
   );
   const problems: string[] = [];
@@ -228,7 +232,18 @@ export async function checkRedis(redis: Redis): Promise<RedisCheck> {
       );
     }
   }
-  return { version, persistent, warnings };
+  return { version, persistent, refusesWrites: whyNoWrites(info), warnings };
+}
+
+function whyNoWrites(info: ReadonlyMap<string, string>): string | undefined {
+  const most = Number(info.get('maxmemory') ?? 0);
+  if (most > 0 && Number(info.get('used_memory') ?? 0) >= most) {
+    return 'Redis is full: nothing new is taken; off, deny and what ends a call still work. Raise maxmemory';
+  }
+  if (info.get('role') === 'slave') return 'Redis is a read-only replica here: connect to its master';
+  if (info.get('aof_last_write_status') === 'err')
+    return 'Redis cannot write its append-only file: look at its disk';
+  return undefined;
 }
 
 /**

@@ -16,6 +16,7 @@ import {
   type OnAnswer,
   type Operator,
   PERMIT_LIFE_MS,
+  type PermitsRenewed,
   START_DEADLINE_MS,
   type SwitchReading,
   type SwitchStatus,
@@ -185,11 +186,12 @@ export class WriteSwitchRedis implements WriteSwitch {
     return { ok: true, epoch: next, since };
   }
 
-  async renewPermits(): Promise<{ renewed: number; off: number; failed: number }> {
+  async renewPermits(): Promise<PermitsRenewed> {
     const results = await Promise.allSettled(
       this.#allShards().map(async (shard) => {
         const ask = { seen: this.#epochs.seen(shard), lifeMs: PERMIT_LIFE_MS, haltGraceMs: HALT_GRACE_MS };
-        const [word, left] = RenewReply.parse(await this.#scripts.run('switchRenew', { shard, ask }));
+        const [word, left, epoch] = RenewReply.parse(await this.#scripts.run('switchRenew', { shard, ask }));
+        this.#epochs.remember(shard, epoch);
         for (const { key, epoch, cause } of left) await this.#haltShard(shard, scopeOfKey(key), epoch, cause);
         return word;
       }),
@@ -202,7 +204,8 @@ export class WriteSwitchRedis implements WriteSwitch {
     const words = results.map((result) => (result.status === 'fulfilled' ? result.value : 'failed'));
     const renewed = words.filter((word) => word === 'renewed').length;
     const off = words.filter((word) => word === 'off').length;
-    return { renewed, off, failed: words.length - renewed - off };
+    const forgotten = words.filter((word) => word === 'forgotten').length;
+    return { renewed, off, forgotten, failed: words.length - renewed - off - forgotten };
   }
 
   /** Ends the attempts to confirm what is not confirmed yet. */
@@ -468,6 +471,7 @@ const RenewReply = z.tuple([
     }
     return left;
   }),
+  z.coerce.number(),
 ]);
 
 const LONE_SURROGATES = /[\ud800-\udfff]/gu;

@@ -34,7 +34,12 @@ export function writeSwitchContract(make: () => Promise<Stores>): void {
   it('[switch:fails-closed] is closed until somebody arms it', async () => {
     expect(await stateFor()).toEqual({ state: 'closed', why: 'never_armed' });
     expect(await writeSwitch.status()).toMatchObject({ state: 'closed', epoch: 0, last: undefined, off: [] });
-    expect(await writeSwitch.renewPermits()).toEqual({ renewed: 0, off: stores.shards, failed: 0 });
+    expect(await writeSwitch.renewPermits()).toEqual({
+      renewed: 0,
+      off: stores.shards,
+      forgotten: 0,
+      failed: 0,
+    });
     expect(await stateFor()).toEqual({ state: 'closed', why: 'never_armed' });
     const sealed = await freshTerms(stores);
     expect(await stores.store.create(sealed, ROOMY)).toEqual({ created: 'writes_off', entry: undefined });
@@ -49,7 +54,12 @@ export function writeSwitchContract(make: () => Promise<Stores>): void {
       answered: stores.shards,
       last: { by: OPERATOR, why: 'over' },
     });
-    expect(await writeSwitch.renewPermits()).toEqual({ renewed: stores.shards, off: 0, failed: 0 });
+    expect(await writeSwitch.renewPermits()).toEqual({
+      renewed: stores.shards,
+      off: 0,
+      forgotten: 0,
+      failed: 0,
+    });
   });
 
   it('goes off in one word, with or without a reason, and more than once', async () => {
@@ -64,7 +74,12 @@ export function writeSwitchContract(make: () => Promise<Stores>): void {
     expect(second.epoch).toBeGreaterThan(first.epoch);
     const { writes } = await writeSwitch.read(acme, TOOL);
     expect(writes).toMatchObject({ entry: { why: 'really', until: second.since + 7_200_000 } });
-    expect(await writeSwitch.renewPermits()).toEqual({ renewed: 0, off: stores.shards, failed: 0 });
+    expect(await writeSwitch.renewPermits()).toEqual({
+      renewed: 0,
+      off: stores.shards,
+      forgotten: 0,
+      failed: 0,
+    });
   });
 
   it('can be turned off before it was ever on, and is on only by the word of an operator', async () => {

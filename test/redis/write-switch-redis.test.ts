@@ -115,7 +115,7 @@ describe('when Redis is not what it was', () => {
     await redis.client.del('{s0}:switch');
     await redis.client.set('{s0}:switch', 'on');
     expect(await stateOf(stores)).toMatchObject({ state: 'closed' });
-    expect(await stores.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 0, failed: 1 });
+    expect(await stores.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 0, forgotten: 0, failed: 1 });
     expect((await stores.writeSwitch.off({ scope: {}, by: OPERATOR })).confirmed).toBe(true);
     await armed(stores);
     expect(await stateOf(stores)).toEqual({ state: 'on' });
@@ -139,7 +139,9 @@ describe('when Redis is not what it was', () => {
     await redis.flush();
     const others = storesOn(4);
     expect(await stateOf(others)).toEqual({ state: 'closed', why: 'never_armed' });
-    expect(await others.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 4, failed: 0 });
+    expect(await others.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 4, forgotten: 0, failed: 0 });
+    const known = await stores.writeSwitch.renewPermits();
+    expect(known).toEqual({ renewed: 0, off: 0, forgotten: 4, failed: 0 });
     expect(await stateOf(stores)).toMatchObject({ state: 'closed' });
     await armed(others);
     expect((await others.writeSwitch.status()).epoch).toBeGreaterThan(epoch);
@@ -152,11 +154,15 @@ describe('when Redis is not what it was', () => {
     const ready = await approved(stores);
     const putBack = await snapshot();
     const executor = storesOn(1);
+    const renewing = storesOn(1);
     await stores.writeSwitch.off({ scope: {}, by: OPERATOR, why: 'incident' });
+    expect((await renewing.writeSwitch.renewPermits()).off).toBe(1);
     await executor.store.create(await freshTerms(executor), ROOMY);
     await putBack();
 
-    expect(await stores.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 0, failed: 1 });
+    // It turned nothing off itself: it has renewed meanwhile, and that told it.
+    expect((await renewing.writeSwitch.renewPermits()).forgotten).toBe(1);
+    expect(await stores.writeSwitch.renewPermits()).toEqual({ renewed: 0, off: 0, forgotten: 1, failed: 0 });
     expect(await stateOf(stores)).toEqual({ state: 'closed', why: 'unreadable' });
     expect(await executor.store.admit(askFor(ready))).toMatchObject({ ok: false, refusal: 'writes_off' });
     await armed(stores);

@@ -28,6 +28,16 @@ export interface SwitchReading {
     | { readonly state: 'closed'; readonly why: Closed };
 }
 
+/** In how many shards what was done. */
+export interface PermitsRenewed {
+  readonly renewed: number;
+  /** Left alone: people turned writes off there. */
+  readonly off: number;
+  /** Closed until somebody turns writes on again: its epoch went back, so Redis was emptied or an older copy took over. */
+  readonly forgotten: number;
+  readonly failed: number;
+}
+
 /** Why writes are off though nobody turned them off. A lapsed permit comes back by itself, with whoever renews it. */
 export type Closed = 'never_armed' | 'permit_lapsed' | 'unreadable';
 
@@ -87,7 +97,7 @@ export interface WriteSwitch {
     expectedEpoch: number;
   }): Promise<OnAnswer>;
   /** Renews every shard's permit where the durable state is on. Called every second by approval services only. */
-  renewPermits(): Promise<{ renewed: number; off: number; failed: number }>;
+  renewPermits(): Promise<PermitsRenewed>;
 }
 
 /** Life of a permit without renewal: with nobody left to hear `off`, writes stop within this time. */

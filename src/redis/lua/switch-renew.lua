@@ -12,11 +12,12 @@ if type(halting) == 'table' and not halting.err then
   end
 end
 local switch = redis.pcall('HMGET', SWITCH, 'state', 'epoch')
-if type(switch) ~= 'table' or switch.err then return { 'unreadable', left } end
+if type(switch) ~= 'table' or switch.err then return { 'unreadable', left, '0' } end
 local state, epoch = switch[1], switch[2]
-if state ~= 'on' then return { 'off', left } end
-if not epoch or not string.match(epoch, '^%d+$') or #epoch > 15 or tonumber(epoch) < ask.seen then
-  return { 'unreadable', left }
-end
+if not epoch or not string.match(epoch, '^%d+$') or #epoch > 15 then epoch = '0' end
+-- Redis was emptied, or an older copy of it took over: what it says of the switch is not what people left.
+if tonumber(epoch) < ask.seen then return { 'forgotten', left, epoch } end
+if state ~= 'on' then return { 'off', left, epoch } end
+if tonumber(epoch) == 0 then return { 'unreadable', left, epoch } end
 redis.call('SET', ARMED, epoch, 'PX', ask.lifeMs)
-return { 'renewed', left }
+return { 'renewed', left, epoch }
