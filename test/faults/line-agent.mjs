@@ -1,0 +1,25 @@
+// An agent with a clock of its own: proposes what it reads from its input, one entry a line, and says what came of each.
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+
+const { createGuardFrom, policyPath, toolsPath, redis, proposalKey, context } = JSON.parse(process.argv[2]);
+const { createGuard } = await import(createGuardFrom);
+const { tools } = await import(toolsPath);
+const guard = createGuard({ policy: readFileSync(policyPath, 'utf8'), tools, redis, proposalKey });
+
+function say(line) {
+  process.stdout.write(`${JSON.stringify({ ...line, now: Date.now() })}\n`);
+}
+
+async function call(entry) {
+  try {
+    const handle = await guard.propose({ tool: 'ledger.write', args: { entry } }, context);
+    say({ entry, proposed: handle.id });
+    say({ entry, result: await handle.result() });
+  } catch (error) {
+    say({ entry, error: error.code ?? String(error) });
+  }
+}
+
+for await (const entry of createInterface({ input: process.stdin })) void call(entry);
+await guard.close();
