@@ -60,6 +60,8 @@ export class WriteSwitchRedis implements WriteSwitch {
   readonly #stopped = new AbortController();
   readonly #onConfirmed: (entry: OffEntry, answer: OffAnswer) => void;
   readonly #unconfirmed = new Map<OffInFlight, Promise<void>>();
+  /** What this process is halting just now. */
+  readonly #halting = new Set<string>();
 
   constructor({
     redis,
@@ -192,7 +194,11 @@ export class WriteSwitchRedis implements WriteSwitch {
         const ask = { seen: this.#epochs.seen(shard), lifeMs: PERMIT_LIFE_MS, haltGraceMs: HALT_GRACE_MS };
         const [word, left, epoch] = RenewReply.parse(await this.#scripts.run('switchRenew', { shard, ask }));
         this.#epochs.remember(shard, epoch);
-        for (const { key, epoch, cause } of left) await this.#haltShard(shard, scopeOfKey(key), epoch, cause);
+        for (const { key, epoch, cause } of left) {
+          // With very many pending it takes longer than this comes round again.
+          if (this.#halting.has(haltingName(shard, key, epoch))) continue;
+          await this.#haltShard(shard, scopeOfKey(key), epoch, cause);
+        }
         return word;
       }),
     );
@@ -350,6 +356,21 @@ export class WriteSwitchRedis implements WriteSwitch {
     epoch: number,
     cause: HaltCause,
   ): Promise<{ halted: ProposalId[]; executing: ProposalId[] }> {
+    const name = haltingName(shard, scopeKey(scope), epoch);
+    this.#halting.add(name);
+    try {
+      return await this.#haltEach(shard, scope, epoch, cause);
+    } finally {
+      this.#halting.delete(name);
+    }
+  }
+
+  async #haltEach(
+    shard: number,
+    scope: SwitchScope,
+    epoch: number,
+    cause: HaltCause,
+  ): Promise<{ halted: ProposalId[]; executing: ProposalId[] }> {
     const halted: ProposalId[] = [];
     const executing: ProposalId[] = [];
     const ids = await this.#openIds(shard, scope);
@@ -499,6 +520,10 @@ function closedOfAll(answers: readonly ShardStatus[]): Closed | undefined {
 }
 
 /** A lapsed permit needs no `on`: it comes back by itself with whoever renews it. */
+function haltingName(shard: number, scope: string, epoch: number): string {
+  return `${shard} ${epoch} ${scope}`;
+}
+
 function isOff(answer: ShardStatus, key: string): boolean {
   if (answer.offScopes.includes(key)) return true;
   return key === '*' && answer.why !== '' && answer.why !== 'permit_lapsed';

@@ -324,6 +324,20 @@ describe('an off that is not confirmed', () => {
     expect(await redis.client.exists('{s0}:halting')).toBe(0);
   });
 
+  it('is halting once, however often permits are renewed meanwhile', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const { epoch } = await stores.writeSwitch.off({ scope: {}, by: OPERATOR, why: 'incident' });
+    await redis.client.hset('{s0}:halting', '*', `${epoch} ${(await stores.store.now()) - 10_000}`);
+    const looks = async () =>
+      Number(/cmdstat_zrange:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1] ?? 0);
+    const before = await looks();
+    await Promise.all(Array.from({ length: 10 }, () => stores.writeSwitch.renewPermits()));
+    // Of what is pending, of what is approved and of what is executing.
+    expect((await looks()) - before).toBe(3);
+    expect(await redis.client.exists('{s0}:halting')).toBe(0);
+  });
+
   it('does not halt what was sealed after it came back on', async () => {
     const stores = storesOn(1);
     await armed(stores);
