@@ -65,11 +65,14 @@ export class Sealer {
     this.#running = this.#run();
   }
 
-  /** Seals what has happened, signs every chain once more, and lets another take over. */
-  async stop(): Promise<void> {
+  /** Seals what has happened, signs every chain once more, and lets another take over. Resolves with what it left, in words. */
+  async stop(): Promise<readonly string[]> {
     this.#stopping.abort();
     await this.#running;
     await this.#options.copies?.stop();
+    const next = 'whoever seals next goes on from there';
+    if (this.#state === 'failing') return [`the audit could not be sealed to its end; ${next}`];
+    return this.#unsealed === 0 ? [] : [`${this.#unsealed} entries of the audit are not sealed; ${next}`];
   }
 
   health(): SealingHealth {
@@ -132,7 +135,8 @@ export class Sealer {
       if (!more) await this.#pause(this.#options.pollMs ?? POLL_MS);
     }
     const until = performance.now() + LAST_ROUNDS_MS;
-    while ((await sealing.round()).backlog > 0 && performance.now() < until);
+    do this.#unsealed = (await sealing.round()).backlog;
+    while (this.#unsealed > 0 && performance.now() < until);
     await sealing.end();
     await sealing.release();
   }

@@ -121,8 +121,8 @@ export interface SlackSurface {
   connected(): boolean;
   /** As of the last look at each tenant's channel and workspace. */
   problems(): readonly SlackProblem[];
-  /** Takes no new clicks, finishes those in hand, and resolves. */
-  stop(): Promise<void>;
+  /** Takes no new clicks, finishes those in hand, and resolves with what it left, in words. */
+  stop(): Promise<readonly string[]>;
 }
 
 /**
@@ -349,7 +349,7 @@ async function openSurface(
     watch.stop();
     await inFlight.drain(DRAIN_MS);
     await listening.stop();
-    await inFlight.drain(DRAIN_MS);
+    const left = await inFlight.drain(DRAIN_MS);
     await rounds.stop();
     await home.stop();
     await announcer.stop();
@@ -357,6 +357,9 @@ async function openSurface(
     await publisher.stop();
     await digests.stop();
     await installing.stop();
+    return left === 0
+      ? []
+      : [`still at work on ${left} clicks or commands; whoever was not answered has to look at the card`];
   };
   try {
     await publisher.start();
@@ -372,7 +375,7 @@ async function openSurface(
     await stop();
     throw error;
   }
-  let stopped: Promise<void> | undefined;
+  let stopped: Promise<readonly string[]> | undefined;
   return {
     port: listening.port,
     connected: () => connected(),

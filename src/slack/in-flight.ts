@@ -12,8 +12,8 @@ export class InFlight {
     return work;
   }
 
-  /** Resolves when nothing runs any more, or after `ms`. */
-  async drain(ms: number): Promise<void> {
+  /** Resolves when nothing runs any more, or after `ms`: with how much still does. */
+  async drain(ms: number): Promise<number> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, ms);
@@ -23,5 +23,6 @@ export class InFlight {
     };
     await Promise.race([idle(), late]);
     clearTimeout(timer);
+    return this.#running.size;
   }
 }
