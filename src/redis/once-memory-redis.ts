@@ -3,6 +3,13 @@ import type { OnceMemory } from '../core/workspace/once.ts';
 import { answerOf } from './connection.ts';
 import { onceKey } from './keys.ts';
 
+/**
+ * Also where Redis is over its memory limit: without this, HTTP mode would not hear the `off` that is wanted then. What it
+ * adds are a few bytes for a few minutes.
+ */
+const REMEMBER = `#!lua flags=allow-oom
+return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'NX')`;
+
 /** One key each, which Redis forgets by itself. */
 export class OnceMemoryRedis implements OnceMemory {
   readonly #redis: Redis;
@@ -12,7 +19,7 @@ export class OnceMemoryRedis implements OnceMemory {
   }
 
   async firstTime(key: string, forMs: number): Promise<boolean> {
-    const set = () => this.#redis.set(onceKey(key), '1', 'PX', Math.max(1, Math.ceil(forMs)), 'NX');
+    const set = () => this.#redis.eval(REMEMBER, 1, onceKey(key), Math.max(1, Math.ceil(forMs)));
     return (await answerOf(this.#redis, set)) === 'OK';
   }
 

@@ -17,7 +17,7 @@ interface Line {
 export class RedisProxy {
   readonly path: string;
   readonly #directory: string;
-  readonly #target: string;
+  #target: string;
   readonly #server: Server;
   readonly #lines = new Set<Line>();
   readonly #underWay = new WeakMap<Socket, Promise<void>>();
@@ -40,6 +40,11 @@ export class RedisProxy {
 
   get lines(): number {
     return this.#lines.size;
+  }
+
+  /** Where lines that are made from now on end. */
+  leadTo(target: string): void {
+    this.#target = target;
   }
 
   /** Each piece, in each direction, arrives that much later. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Installation } from '../../src/core/workspace/installation.ts';
 import { tokenKeysOf } from '../../src/core/workspace/token-keys.ts';
 import { InstallationStoreRedis } from '../../src/redis/installation-store-redis.ts';
-import { INSTALLATIONS_KEY } from '../../src/redis/keys.ts';
+import { INSTALLATIONS_KEY, onceKey } from '../../src/redis/keys.ts';
 import { OnceMemoryRedis } from '../../src/redis/once-memory-redis.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 
@@ -101,5 +101,17 @@ describe('what happens once', () => {
     await expect.poll(() => memory?.firstTime('another', 30)).toBe(true);
     const taken = await Promise.all(replicas.map((replica) => replica.take('a request')));
     expect(taken.filter(Boolean)).toHaveLength(1);
+  });
+
+  it('is remembered also where Redis is full: the click that is heard may be an off', async () => {
+    const memory = new OnceMemoryRedis({ redis: redis.client });
+    await redis.client.config('SET', 'maxmemory', '1');
+    try {
+      expect(await memory.firstTime('off', 60_000)).toBe(true);
+      expect(await memory.firstTime('off', 60_000)).toBe(false);
+    } finally {
+      await redis.client.config('SET', 'maxmemory', '0');
+    }
+    expect(await redis.client.pttl(onceKey('off'))).toBeGreaterThan(0);
   });
 });
