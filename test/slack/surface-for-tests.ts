@@ -8,6 +8,7 @@ import { PolicyHolder } from '../../src/core/policy/policy-source.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
+import { PERMIT_RENEWAL_MS } from '../../src/core/switch/write-switch.ts';
 import { defineTool, type ToolDefinition } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
@@ -191,6 +192,8 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
   };
   const parts = change.adjust?.(given, slack) ?? given;
   await arm(writeSwitch);
+  // As the approval service does: a busy machine must not turn writes off in the middle of a test.
+  const renewing = setInterval(() => void writeSwitch.renewPermits().catch(() => {}), PERMIT_RENEWAL_MS);
   const surface = await startSlackSurface(parts);
   const url = `http://127.0.0.1:${surface.port}/slack/events`;
   if (mode === 'http') slack.deliverTo({ mode, url });
@@ -265,6 +268,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
     },
   };
   const close = async () => {
+    clearInterval(renewing);
     await Promise.all([surface, ...replicas].map((started) => started.stop()));
     await dispatch.close();
     await slack.close();
