@@ -12,12 +12,16 @@ import { runDemo } from './demo/demo.ts';
 import { generateKeys, KEY_KINDS, type KeyKind, keyLines } from './generate-keys.ts';
 import { readPolicyText } from './policy-file.ts';
 import { processLogger } from './process-log.ts';
+import { before } from './queue/before.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { openRedis, standingShards } from './redis/connection.ts';
 import { keysInUse } from './redis/keys-in-use-redis.ts';
 import { WriteSwitchRedis } from './redis/write-switch-redis.ts';
 import { type RunningPart, startApprovalService, startExecutor } from './service.ts';
 import { loadTools } from './tools-module.ts';
+
+/** Above what each part gives its own work: what still holds on to the process then would hold on for ever. */
+const STOP_WITHIN_MS = 60_000;
 
 /** Nobody turned writes off, and they are off all the same. */
 const CLOSED_BECAUSE: Readonly<Record<Closed, string>> = {
@@ -209,7 +213,15 @@ async function runUntilStopped<P extends 'start' | 'executor'>(
     process.once('disconnect', () => resolve());
   });
   logger.info('stopping');
-  for (const left of await running.stop()) logger.warn(left);
+  try {
+    for (const left of await before(STOP_WITHIN_MS, running.stop())) logger.warn(left);
+  } catch (err) {
+    logger.error(
+      { err },
+      'not everything ended in time or in order; whoever runs next takes up what is left',
+    );
+    process.exit(1);
+  }
   logger.info('stopped');
   process.exit(0);
 }
