@@ -340,9 +340,18 @@ describe('where nothing can be written', () => {
     expect(await redis.client.xlen(STREAM)).toBeGreaterThanOrEqual(30);
     renameSync(away, world.directory);
     await expect.poll(() => sealer.health()).toMatchObject({ ok: true, sealing: 'here', unsealed: 0 });
-    await sealer.stop();
+    expect(await sealer.stop()).toEqual([]);
     expect(world.seqs('acme')).toEqual(upTo(30));
     expect(world.verify()).toMatchObject({ verdict: 'intact' });
+  });
+
+  it('says so where it is stopped before it could seal everything', async () => {
+    const sealer = world.sealer();
+    await sealer.start();
+    await expect.poll(() => sealer.health()).toMatchObject({ sealing: 'here', unsealed: 0 });
+    renameSync(world.directory, join(world.elsewhere, 'unmounted'));
+    await world.append(3);
+    expect(await sealer.stop()).toEqual([expect.stringContaining('could not be sealed to its end')]);
   });
 
   it('a full disk, in the middle of a line: nothing is lost and nothing doubled', async () => {

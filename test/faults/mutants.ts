@@ -117,6 +117,20 @@ export const MUTANTS: readonly Mutant[] = [
     checks: [SWITCH, 'goes off in one word'],
   },
   {
+    breaks: 'every renewal of the permits begins halting anew',
+    file: 'src/redis/write-switch-redis.ts',
+    line: 'if (this.#halting.has(haltingName(shard, key, epoch))) continue;',
+    becomes: '',
+    checks: [SWITCH, 'is halting once'],
+  },
+  {
+    breaks: 'whoever stops does not wait for the clicks in hand',
+    file: 'src/slack/in-flight.ts',
+    line: 'await Promise.race([idle(), late]);',
+    becomes: 'void idle;',
+    checks: ['test/slack/in-flight.test.ts', 'a drain waits'],
+  },
+  {
     breaks: 'a call starts however long its admission took: off has answered meanwhile',
     file: 'src/queue/execution.ts',
     line: 'if (tookMs < this.#startDeadlineMs) {',
