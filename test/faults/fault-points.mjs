@@ -1,0 +1,200 @@
+// Preloaded into a part (`node --import`) by the kill sweep, and by nothing else. It stands around whatever the part
+// writes to Redis, Slack, the audit's files and the tool, tells of each place that is passed, and kills or freezes the
+// process at the one that it was told: before the write, or once the reply is there and nothing of ours has seen it.
+// It knows no list of places: a write that is new is a place that is new.
+import { createHash } from 'node:crypto';
+import { appendFileSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import fsPromises, { mkdir, open, rename, rm } from 'node:fs/promises';
+import { createRequire, syncBuiltinESMExports } from 'node:module';
+import { basename, dirname, join } from 'node:path';
+
+/** @type {{ part: string, log: string, lua: string, root: string, audit: string, api: string, armed?: Armed }} */
+const settings = JSON.parse(process.env.FAULT_POINTS);
+delete process.env.FAULT_POINTS;
+/** @typedef {{ id: number, what: string, when: 'before' | 'after', nth: number, signal: 'SIGKILL' | 'SIGSTOP' }} Armed */
+
+const require = createRequire(join(settings.root, 'package.json'));
+/** More passes of one place than this are no new places. */
+const MOST_LISTED = 3;
+
+/** @type {Map<string, number>} */
+const passed = new Map();
+/** @type {(Armed & { left: number }) | undefined} */
+let armed;
+
+arm(settings.armed);
+process.on('message', (message) => {
+  if (message === null || typeof message !== 'object') return;
+  if ('arm' in message) arm(message.arm);
+  if ('disarm' in message) {
+    arm(undefined);
+    say({ disarmed: message.disarm });
+  }
+});
+
+/** @param {Armed | undefined} wish */
+function arm(wish) {
+  armed = wish === undefined ? undefined : { ...wish, left: wish.nth };
+}
+
+/** Every pass of every place comes through here. Does not return where the process ends here. */
+function pass(what, when) {
+  if (when === 'before') {
+    const times = (passed.get(what) ?? 0) + 1;
+    passed.set(what, times);
+    if (times <= MOST_LISTED) say({ passed: `${settings.part} ${what} ${times}` });
+  }
+  if (armed === undefined || armed.what !== what || armed.when !== when) return;
+  armed.left -= 1;
+  if (armed.left > 0) return;
+  const { id, signal } = armed;
+  armed = undefined;
+  say({ fired: id });
+  process.kill(process.pid, signal);
+}
+
+function say(line) {
+  appendFileSync(settings.log, `${JSON.stringify(line)}\n`);
+}
+
+/** What a tool calls around what it does. */
+globalThis.faultPoint = (what, when) => pass(`tool ${what}`, when);
+
+/* ---- Redis ---- */
+
+const { Redis } = require('ioredis');
+const { exists, hasFlag } = createRequire(require.resolve('ioredis'))('@ioredis/commands');
+const scripts = ownScripts();
+
+const defineCommand = Redis.prototype.defineCommand;
+Redis.prototype.defineCommand = function (name, definition) {
+  // BullMQ's: all of them change something.
+  scripts.set(createHash('sha1').update(definition.lua).digest('hex'), {
+    name: `bullmq ${name.split(':')[0]}`,
+    writes: true,
+  });
+  return defineCommand.call(this, name, definition);
+};
+
+const sendCommand = Redis.prototype.sendCommand;
+Redis.prototype.sendCommand = function (command, stream) {
+  const what = writeOf(command);
+  if (what === undefined || command.faultPoint) return sendCommand.call(this, command, stream);
+  // The same command comes again where it waited for the connection.
+  command.faultPoint = true;
+  pass(what, 'before');
+  const { resolve, reject } = command;
+  command.resolve = (reply) => {
+    pass(what, 'after');
+    resolve(reply);
+  };
+  command.reject = (error) => {
+    // Also a refusal is a reply.
+    if (error?.name === 'ReplyError') pass(what, 'after');
+    reject(error);
+  };
+  return sendCommand.call(this, command, stream);
+};
+
+function writeOf(command) {
+  const name = command.name.toLowerCase();
+  if (name === 'evalsha' || name === 'eval') {
+    const given = String(command.args[0]);
+    const sha = name === 'evalsha' ? given : createHash('sha1').update(given).digest('hex');
+    const script = scripts.get(sha) ?? { name: `unknown ${sha.slice(0, 8)}`, writes: true };
+    // The whole text goes over the wire where the cache was lost: a place of its own.
+    return script.writes ? `redis ${script.name}${name === 'eval' ? ' (eval)' : ''}` : undefined;
+  }
+  const writes = name === 'publish' || !exists(name) || hasFlag(name, 'write');
+  return writes ? `redis ${name}` : undefined;
+}
+
+/** As src/redis/scripts.ts puts them together, found by trying: what is put together in a new way is `unknown`. */
+function ownScripts() {
+  const names = readdirSync(settings.lua).map((file) => basename(file, '.lua'));
+  const text = new Map(names.map((name) => [name, readFileSync(join(settings.lua, `${name}.lua`), 'utf8')]));
+  const prelude = `${text.get('prelude')}\n${text.get('grant-standing')}`;
+  const shared = [prelude, `${prelude}\n${text.get('card-lease')}`, `${prelude}\n${text.get('fold-keys')}`];
+  const found = new Map();
+  for (const flags of ['', 'allow-oom', 'no-writes']) {
+    const first = flags === '' ? '#!lua' : `#!lua flags=${flags}`;
+    for (const above of shared) {
+      for (const [name, body] of text) {
+        const sha = createHash('sha1').update(`${first}\n${above}\n${body}`).digest('hex');
+        found.set(sha, { name: `script ${name}`, writes: flags !== 'no-writes' });
+      }
+    }
+  }
+  return found;
+}
+
+/* ---- Slack ---- */
+
+const fetched = globalThis.fetch;
+globalThis.fetch = async (resource, init) => {
+  const url = String(resource instanceof Request ? resource.url : resource);
+  const what = url.startsWith(settings.api)
+    ? `slack ${url.slice(settings.api.length).split('?')[0]}`
+    : 'slack response_url';
+  pass(what, 'before');
+  const response = await fetched(resource, init);
+  pass(what, 'after');
+  return response;
+};
+
+const { WebSocket } = createRequire(require.resolve('@slack/socket-mode'))('undici');
+const sendOverSocket = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) {
+  pass('slack socket answer', 'before');
+  sendOverSocket.call(this, data);
+  pass('slack socket answer', 'after');
+};
+
+/* ---- the audit's files ---- */
+
+const handle = await open(settings.log, 'a');
+const FileHandle = Object.getPrototypeOf(handle);
+await handle.close();
+for (const verb of ['appendFile', 'write', 'writeFile', 'sync', 'datasync', 'truncate']) {
+  const real = FileHandle[verb];
+  FileHandle[verb] = function (...given) {
+    const path = pathOf(this);
+    if (!path?.startsWith(settings.audit)) return real.apply(this, given);
+    return around(`audit ${verb} ${kindOf(path)}`, () => real.apply(this, given));
+  };
+}
+for (const [verb, real] of Object.entries({ mkdir, open, rename, rm })) {
+  fsPromises[verb] = (path, ...given) => {
+    const writes = String(path).startsWith(settings.audit) && (verb !== 'open' || isCreating(given[0]));
+    if (!writes) return real(path, ...given);
+    return around(`audit ${verb} ${kindOf(String(path))}`, () => real(path, ...given));
+  };
+}
+syncBuiltinESMExports();
+
+async function around(what, work) {
+  pass(what, 'before');
+  const result = await work();
+  pass(what, 'after');
+  return result;
+}
+
+function isCreating(flags) {
+  return typeof flags === 'number'
+    ? (flags & fsPromises.constants.O_CREAT) !== 0
+    : /[wa]/.test(String(flags ?? 'r'));
+}
+
+function pathOf(file) {
+  try {
+    return readlinkSync(`/proc/self/fd/${file.fd}`);
+  } catch {
+    return undefined;
+  }
+}
+
+function kindOf(path) {
+  if (path.endsWith('.checkpoints.jsonl')) return 'checkpoints';
+  if (path.endsWith('.jsonl')) return 'segment';
+  return dirname(path) === settings.audit ? 'directory of a chain' : 'directory';
+}
