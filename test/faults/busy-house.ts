@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { QueueEvents } from 'bullmq';
 import { Sealer } from '../../src/audit-files/sealer.ts';
 import { verifyAudit } from '../../src/audit-files/verify.ts';
 import { type AuditPrivateKey, auditKeyId, auditPublicKeyOf } from '../../src/core/audit/checkpoint.ts';
@@ -11,6 +12,7 @@ import { TERMINAL_STATUSES } from '../../src/core/proposal/proposal.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { ExecutionWorker } from '../../src/queue/execution-worker.ts';
+import { QUEUE_NAME, queuePrefix } from '../../src/queue/proposal-queue.ts';
 import { Sweeper } from '../../src/queue/sweeper.ts';
 import { Waiter } from '../../src/queue/waiter.ts';
 import { AuditStreamRedis } from '../../src/redis/audit-stream-redis.ts';
@@ -49,6 +51,8 @@ export class BusyHouse {
   readonly #waiter: Waiter;
   readonly #sweeper: Sweeper;
   readonly #sealer: Sealer;
+  /** As a Bull Board has them: nobody who waits depends on these. */
+  readonly #events: QueueEvents[];
   readonly #ending = new AbortController();
   readonly #giveUp = new AbortController();
   #working: Promise<unknown>[] = [];
@@ -59,6 +63,11 @@ export class BusyHouse {
     this.parts = new RunningParts({ path });
     const { store, redis, subscriber, dispatch, logger } = this.parts;
     this.#waiter = new Waiter({ store, news: new ProposalNewsRedis({ subscriber, shards: SHARDS }) });
+    this.#events = Array.from({ length: SHARDS }, (_, shard) => {
+      const events = new QueueEvents(QUEUE_NAME, { connection: { path }, prefix: queuePrefix(shard) });
+      events.on('error', () => {});
+      return events;
+    });
     this.#sweeper = new Sweeper({ store, dispatch, logger, intervalMs: 300 });
     const stream = new AuditStreamRedis({ redis, shards: SHARDS });
     const key = this.#keys.privateKey as AuditPrivateKey;
@@ -113,6 +122,8 @@ export class BusyHouse {
       if (status === 'succeeded' && runs === 0) lost += 1;
     }
     for (const worker of this.#workers) await worker.stop({ graceMs: 500 });
+    // One whose connection is silent would wait for its word.
+    await Promise.race([Promise.all(this.#events.map((events) => events.close())), sleep(2_000)]);
     await this.#sweeper.stop();
     await this.#sealer.stop();
     const audit = this.verdict();

@@ -38,6 +38,8 @@ const one = async (strike: Promise<unknown>) => {
 };
 const evaluates = (bytes: Buffer) => /evalsha/i.test(bytes.toString('latin1'));
 
+const KINDS = ['commands', 'subscriber', 'blocking', 'queue events'] as const;
+
 const INTERRUPTIONS: readonly Interruption[] = [
   {
     name: 'Redis killed with SIGKILL (appendfsync always)',
@@ -128,7 +130,7 @@ const INTERRUPTIONS: readonly Interruption[] = [
       return 1;
     },
   },
-  ...(['commands', 'subscriber', 'workers', 'blocking'] as const).map(
+  ...KINDS.map(
     (kind): Interruption => ({
       name: `CLIENT KILL: ${kind}`,
       times: 25,
@@ -172,11 +174,8 @@ async function cutAtCall(proxy: RedisProxy, side: 'asked' | 'answered', turn: nu
   await proxy.cutAt(side, (bytes) => evaluates(bytes) && left-- <= 0);
 }
 
-/** By what they do now, as CLIENT LIST tells; a worker's two connections have the same name but for the blocking command. */
-async function killClients(
-  client: Redis,
-  kind: 'commands' | 'subscriber' | 'workers' | 'blocking',
-): Promise<number> {
+/** By what they do now, as CLIENT LIST tells: a worker's other connection counts among those of commands. */
+async function killClients(client: Redis, kind: (typeof KINDS)[number]): Promise<number> {
   const own = await client.client('ID');
   const lines = String(await client.client('LIST'))
     .split('\n')
@@ -191,6 +190,7 @@ async function killClients(
 
 function kindOf(fields: ReadonlyMap<string, string>): string {
   if (fields.get('sub') !== '0') return 'subscriber';
+  if (/^xread/i.test(fields.get('cmd') ?? '')) return 'queue events';
   if (fields.get('flags')?.includes('b') || /^bz/i.test(fields.get('cmd') ?? '')) return 'blocking';
-  return /bull/i.test(`${fields.get('name')}`) || /:w/.test(`${fields.get('name')}`) ? 'workers' : 'commands';
+  return 'commands';
 }

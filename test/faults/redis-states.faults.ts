@@ -212,6 +212,7 @@ describe('Redis answers, and is not as it should be', () => {
     const pending = await propose();
     await world.card(pending.id);
     const ran = world.ledger().length;
+    const heardOfLoss = pending.result({ timeout: 60_000 }).catch((error: unknown) => error);
     await direct.flushall('SYNC');
     row.injected();
     await expect
@@ -222,6 +223,8 @@ describe('Redis answers, and is not as it should be', () => {
     expect(readFileSync(world.approvals.logPath, 'utf8')).toContain('switch_forgotten');
     await expect(inTime(propose())).rejects.toMatchObject({ code: 'writes_disabled' });
     expect(world.ledger().length).toBe(ran);
+    // Who waits for what is gone hears that, and does not wait for ever.
+    await expect(inTime(heardOfLoss)).resolves.toMatchObject({ code: expect.any(String) });
     await arm();
     await bothSay('ok');
     const next = await propose();

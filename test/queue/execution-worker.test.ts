@@ -87,6 +87,24 @@ describe('the worker', () => {
     expect(ran).toEqual(['T-1']);
   });
 
+  it('says whether it takes jobs: not before it started, not while Redis is away, not once it stops', async () => {
+    const idle = new ExecutionWorker({
+      ...parts.executionParts(tool()),
+      dispatch: parts.dispatch,
+      connection: parts.redis,
+      shards: SHARDS,
+    });
+    expect(await idle.takesJobs()).toBe(false);
+    const started = await worker();
+    await expect.poll(() => started.takesJobs()).toBe(true);
+    await server.server.stop();
+    await expect.poll(() => started.takesJobs(), { timeout: 10_000 }).toBe(false);
+    await server.server.restart();
+    await expect.poll(() => started.takesJobs(), { timeout: 10_000 }).toBe(true);
+    await started.stop();
+    expect(await started.takesJobs()).toBe(false);
+  });
+
   it('settles what nobody decided, when the deadline comes', async () => {
     await worker();
     const sealed = await parts.propose({
