@@ -112,7 +112,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     breaks: 'a permit is renewed although people turned writes off',
     file: 'src/redis/lua/switch-renew.lua',
-    line: "if state ~= 'on' then return { 'off', left } end",
+    line: "if state ~= 'on' then return { 'off', left, epoch } end",
     becomes: '',
     checks: [SWITCH, 'goes off in one word'],
   },
