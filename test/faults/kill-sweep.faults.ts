@@ -209,9 +209,16 @@ class Sweep {
     let id = -1;
     if (aim.atStart) {
       await part.stop();
-      const started = part.start(aim, (given) => {
-        id = given;
-      });
+      let up = false;
+      const started = part
+        .start(aim, (given) => {
+          id = given;
+        })
+        .finally(() => {
+          up = true;
+        });
+      // However slowly it starts: what froze on the way is thawed by nobody else.
+      while (!up && !part.hasFired(id)) await sleep(20);
       if (await reached(part, () => id)) await this.#over(aim, part);
       await started;
     } else {
