@@ -150,13 +150,14 @@ describe('Redis is interrupted while everybody works', () => {
       const given = { server: redis.server, client: redis.client, proxy };
       let injected = 0;
       for (let turn = 0; turn < fault.times; turn++) {
-        const before = house.decided;
+        const [decided, ran] = [house.decided, house.ran.size];
         const struck = await fault.strike(given, turn);
         injected += struck;
         row.injected(struck);
         await sleep(fault.pauseMs * (0.5 + Math.random()));
         // It goes on in between, so that the next one strikes at work.
-        await expect.poll(() => house.decided).toBeGreaterThan(before);
+        await expect.poll(() => house.decided).toBeGreaterThan(decided);
+        await expect.poll(() => house.ran.size).toBeGreaterThan(ran);
       }
       const found = await house.end(row);
       console.log(
