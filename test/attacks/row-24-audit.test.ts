@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { afterEach, expect } from 'vitest';
 import { type AuditPrivateKey, parseCheckpoint, signCheckpoint } from '../../src/core/audit/checkpoint.ts';
 import { parseSealedLine, type Sealed, sealLine } from '../../src/core/audit/sealed-line.ts';
 import type { Admission } from '../../src/core/execution/admission.ts';
@@ -182,10 +182,17 @@ interface Stage {
 
 type Status = 'none' | 'off' | 'pending' | 'voted' | 'approved' | 'executing';
 
+/** An `off` that could not be recorded is tried again and again: in its own test, and not in those behind it. */
+const switches: WriteSwitchRedis[] = [];
+afterEach(async () => {
+  await Promise.all(switches.splice(0).map((writeSwitch) => writeSwitch.stop()));
+});
+
 async function stage(status: Status): Promise<Stage> {
   const parts = { redis: redis.client, shards: 1 };
   const store = new ProposalStoreRedis({ ...parts, keys: [testKeys.proposal] });
   const writeSwitch = new WriteSwitchRedis({ ...parts, startDeadlineMs: 0 });
+  switches.push(writeSwitch);
   await writeSwitch.on({ scope: EVERYTHING, by: 'cli:test', why: 'x', expectedEpoch: 0 });
   await writeSwitch.renewPermits();
   if (status === 'off') await writeSwitch.off({ scope: ACME, by: 'cli:test' });
