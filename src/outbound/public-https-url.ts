@@ -1,3 +1,4 @@
+import { domainToASCII, domainToUnicode } from 'node:url';
 import { z } from 'zod';
 import { brief } from '../core/tool/visible-text.ts';
 
@@ -84,9 +85,15 @@ function whyNotPublic(host: string): string | undefined {
   // The URL parser has read 0x7f.1, 2130706433 and their like as the address that they are.
   if (host.startsWith('[') || /^[0-9.]+$/.test(host)) return 'an address is not called; write a host name';
   if (host.endsWith('.')) return 'the host must not end in a dot';
-  if (!NAME.test(host)) return `${brief(host)} is no public host name`;
+  if (!NAME.test(host) || !isGenuinePunycode(host)) return `${brief(host)} is no public host name`;
   const ending = host.slice(host.lastIndexOf('.') + 1);
   return NOT_PUBLIC_ENDINGS.includes(ending) ? `.${ending} is no public ending of a host name` : undefined;
+}
+
+/** Newer versions of Node take labels that say xn-- and decode to nothing; older ones do not, and both may judge one URL. */
+function isGenuinePunycode(host: string): boolean {
+  const unicode = domainToUnicode(host);
+  return !unicode.split('.').some((label) => label.startsWith('xn--')) && domainToASCII(unicode) === host;
 }
 
 const covers = (pattern: string, host: string) =>
