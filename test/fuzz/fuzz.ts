@@ -9,6 +9,8 @@ declare module 'vitest' {
 }
 
 const SECONDS_IN_TESTS = 2;
+/** The same inputs each time, as many as there is time for: what is new is for `npm run fuzz` to find. */
+const SEED_IN_TESTS = 20_261_122;
 
 /**
  * A target of `npm run fuzz`, and a short test. It runs as often as fits into its time, and `atLeast` times however slow
@@ -19,7 +21,9 @@ export function fuzz(
   property: fc.IRawProperty<unknown>,
   { atLeast = 20 }: { atLeast?: number } = {},
 ): void {
-  const { seconds = SECONDS_IN_TESTS, seed = Date.now() & 0x7fffffff } = inject('fuzz') ?? {};
+  const asked = inject('fuzz');
+  const seconds = asked?.seconds ?? SECONDS_IN_TESTS;
+  const seed = asked === undefined ? SEED_IN_TESTS : (asked.seed ?? Date.now() & 0x7fffffff);
   it(`${target}, whatever comes`, { timeout: seconds * 1_000 + 120_000 }, async () => {
     const ends = performance.now() + seconds * 1_000;
     let runs = 0;
