@@ -13,6 +13,7 @@ import {
   type LedgerInstallation,
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
+import { ledgerPolicy } from './ledger-policy.ts';
 import { tally } from './tally.ts';
 
 /**
@@ -20,20 +21,7 @@ import { tally } from './tally.ts';
  * by itself, and whoever comes next goes on.
  */
 
-const POLICY = `
-version: 1
-tools: { allow: [ledger.write] }
-write_tools: { enabled: true }
-approvals:
-  required_for: [ledger.write]
-  defaults: { approvers: ["usergroup:S0SUPPORT"], expires_in: 1h, start_within: 30m }
-tenants:
-  acme:
-    slack: { team: T0ACME, channel: ${CHANNEL} }
-    environments: [production]
-    limits: { pending_per_agent: 100, fold_above: 50 }
-switch: { operators: ["usergroup:S0ONCALL"], arming: { operators: ["user:U0LEAD"] } }
-`;
+const POLICY = ledgerPolicy({ expiresIn: '1h', startWithin: '30m' });
 const WAIT = { timeout: 120_000, interval: 50 };
 
 let world: LedgerInstallation;

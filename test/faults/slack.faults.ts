@@ -17,6 +17,7 @@ import {
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
 import { surfaceForTests } from '../slack/surface-for-tests.ts';
+import { ledgerPolicy } from './ledger-policy.ts';
 import { type Tally, tally } from './tally.ts';
 
 /**
@@ -24,21 +25,7 @@ import { type Tally, tally } from './tally.ts';
  * People are people: what did not work for them they do again once it works.
  */
 
-/** A card for each call, however many. */
-const POLICY = `
-version: 1
-tools: { allow: [ledger.write] }
-write_tools: { enabled: true }
-approvals:
-  required_for: [ledger.write]
-  defaults: { approvers: ["usergroup:S0SUPPORT"], expires_in: 1h, start_within: 30m }
-tenants:
-  acme:
-    slack: { team: T0ACME, channel: ${CHANNEL} }
-    environments: [production]
-    limits: { pending_per_agent: 100, fold_above: 50 }
-switch: { operators: ["usergroup:S0ONCALL"], arming: { operators: ["user:U0LEAD"] } }
-`;
+const POLICY = ledgerPolicy({ expiresIn: '1h', startWithin: '30m' });
 
 /** Of one round: each shows itself as a card of its own, at Slack's one message a second. */
 const CALLS = 4;

@@ -10,11 +10,11 @@ import { auditKeyId, auditPublicKeyOf } from '../../src/core/audit/checkpoint.ts
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import {
-  CHANNEL,
   CONTEXT,
   type LedgerInstallation,
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
+import { ledgerPolicy } from './ledger-policy.ts';
 import { tally } from './tally.ts';
 
 /**
@@ -25,20 +25,7 @@ import { tally } from './tally.ts';
 const HOUR = 3_600_000;
 const EXPIRES_MS = 60_000;
 const WAIT = { timeout: 120_000, interval: 100 };
-const POLICY = `
-version: 1
-tools: { allow: [ledger.write] }
-write_tools: { enabled: true }
-approvals:
-  required_for: [ledger.write]
-  defaults: { approvers: ["usergroup:S0SUPPORT"], expires_in: 1m, start_within: 1m }
-tenants:
-  acme:
-    slack: { team: T0ACME, channel: ${CHANNEL} }
-    environments: [production]
-    limits: { pending_per_agent: 100, fold_above: 50 }
-switch: { operators: ["usergroup:S0ONCALL"], arming: { operators: ["user:U0LEAD"] } }
-`;
+const POLICY = ledgerPolicy({ expiresIn: '1m', startWithin: '1m' });
 
 type Part = 'guard' | 'approvals' | 'executor';
 const PARTS: readonly Part[] = ['guard', 'approvals', 'executor'];
