@@ -114,6 +114,7 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
       once: new OnceMemoryRedis({ redis: connections.redis }),
       health: health.answer,
       clock: Date.now,
+      monotonic: () => performance.now(),
     });
     const permits = renewPermits(writeSwitch, health, logger);
     const sweeper = new Sweeper({ store, dispatch, logger });

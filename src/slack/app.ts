@@ -109,8 +109,10 @@ export interface SlackSurfaceParts {
   /** Answered to `GET /health` and `GET /ready`, while the surface runs; undefined: there is no such address. */
   readonly health?: (slack: SlackHealth, path: string, response: ServerResponse) => Promise<void>;
   readonly logger: Logger;
-  /** Wall clock, ms: for the age of signed requests and of cached memberships; deadlines come from the store's. */
+  /** Wall clock, ms: for the age of signed requests and the life of tokens; deadlines come from the store's. */
   readonly clock: () => number;
+  /** Monotonic clock, ms: for how long what Slack said is remembered, which no step of the wall clock may prolong. */
+  readonly monotonic: () => number;
   /** How fast cards are written. Slack's own rates, where nothing else is said. */
   readonly pace?: CardPace | undefined;
 }
@@ -146,14 +148,14 @@ async function openSurface(
   reach: Reach,
   installing: Installing,
 ): Promise<SlackSurface> {
-  const { logger, clock, policy } = parts;
+  const { logger, clock, monotonic, policy } = parts;
   const { transport } = parts.config;
   const { workspaces, installed, appId } = installing;
-  const channels = new Channels(clock);
+  const channels = new Channels(monotonic);
   const watch = new ChannelWatch({ policy, workspaces, channels, audit: parts.audit, logger });
   const inFlight = new InFlight();
   const emails = new EmailWatch({ policy, logger });
-  const directory = new SlackApprovers(workspaces, clock, (team, hidden) => emails.note(team, hidden));
+  const directory = new SlackApprovers(workspaces, monotonic, (team, hidden) => emails.note(team, hidden));
   const workspaceOf = (team: string) => workspaces.get(team);
   const placeOf = (tenant: TenantId) => tenantOf(policy.current, tenant)?.slack;
   const viewOf = (sealed: SealedTerms, record: ProposalRecord, team: string): CardView => ({
@@ -227,14 +229,14 @@ async function openSurface(
       viewOf,
       approvalKeys: parts.keys.approval.genuine,
       workspaceOf,
-      clock,
+      monotonic,
     }),
     switch: parts.switch,
     outbox: parts.outbox,
     workspaceOf,
     inFlight,
     logger,
-    clock,
+    monotonic,
   });
   const actions = new CardActions({
     desk,

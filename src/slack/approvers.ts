@@ -44,20 +44,23 @@ const NO = (refusal: DecisionRefusal): Entitlement => ({ ok: false, refusal });
 /** Who people are, asked of Slack at every click. Group membership and email addresses are remembered, briefly. */
 export class SlackApprovers implements ApproverDirectory {
   readonly #workspaces: Workspaces;
-  readonly #clock: () => number;
+  readonly #monotonic: () => number;
   readonly #onEmailsHidden: (team: string, hidden: boolean) => void;
   readonly #emails = new Map<PersonId, { readonly at: number; readonly email: string | undefined }>();
   readonly #lists = new Map<string, MemberList>();
   readonly #asking = new Map<string, Promise<MemberList | undefined>>();
 
-  /** @param onEmailsHidden whether a workspace lets us see email addresses, as of each answer that tells. */
+  /**
+   * @param monotonic ms: no step of the wall clock lets somebody who was removed decide for longer.
+   * @param onEmailsHidden whether a workspace lets us see email addresses, as of each answer that tells.
+   */
   constructor(
     workspaces: Workspaces,
-    clock: () => number,
+    monotonic: () => number,
     onEmailsHidden: (team: string, hidden: boolean) => void = () => {},
   ) {
     this.#workspaces = workspaces;
-    this.#clock = clock;
+    this.#monotonic = monotonic;
     this.#onEmailsHidden = onEmailsHidden;
   }
 
@@ -84,8 +87,8 @@ export class SlackApprovers implements ApproverDirectory {
 
   async emailOf(person: PersonId): Promise<AccountEmail> {
     const known = this.#emails.get(person);
-    const age = known === undefined ? Number.POSITIVE_INFINITY : this.#clock() - known.at;
-    if (known !== undefined && age >= 0 && age < EMAIL_FRESH_MS) return { ok: true, email: known.email };
+    const age = known === undefined ? Number.POSITIVE_INFINITY : this.#monotonic() - known.at;
+    if (known !== undefined && age < EMAIL_FRESH_MS) return { ok: true, email: known.email };
     const workspace = this.#workspaces.get(slackIdsOf(person).team);
     // Of a workspace that we have no token for: nothing to compare with, and nothing that asking again would change.
     if (workspace === undefined) return { ok: true, email: undefined };
@@ -99,7 +102,7 @@ export class SlackApprovers implements ApproverDirectory {
   }
 
   async #userOf(person: PersonId, workspace: WorkspaceClients): Promise<SlackUser> {
-    const at = this.#clock();
+    const at = this.#monotonic();
     const answer = UserInfo.parse(await workspace.asking.users.info({ user: slackIdsOf(person).user }));
     const scopes = answer.response_metadata?.scopes;
     if (scopes !== undefined) this.#onEmailsHidden(workspace.team, !scopes.includes(EMAIL_SCOPE));
@@ -132,8 +135,8 @@ export class SlackApprovers implements ApproverDirectory {
   /** Undefined: Slack does not tell, and no list that is fresh enough says so. */
   async #isMember(user: string, group: string, team: string, maxAgeMs: number): Promise<boolean | undefined> {
     const known = this.#lists.get(`${team}/${group}`);
-    const age = known === undefined ? Number.POSITIVE_INFINITY : this.#clock() - known.at;
-    const fresh = age >= 0 && age < maxAgeMs;
+    const age = known === undefined ? Number.POSITIVE_INFINITY : this.#monotonic() - known.at;
+    const fresh = age < maxAgeMs;
     if (known !== undefined && fresh && known.users.has(user)) return true;
     if (known !== undefined && fresh && age < MEMBERS_MISS_MS) return false;
     const asked = await this.#members(group, team);
@@ -150,7 +153,7 @@ export class SlackApprovers implements ApproverDirectory {
   }
 
   async #ask(group: string, team: string): Promise<MemberList | undefined> {
-    const at = this.#clock();
+    const at = this.#monotonic();
     try {
       const client = this.#workspaces.get(team)?.asking;
       const answer = Members.parse(await client?.usergroups.users.list({ usergroup: group }));

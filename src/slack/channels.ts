@@ -39,32 +39,34 @@ const GOOD_FOR_MS = 30_000;
 
 /** Whether a channel may be posted to and decided in, looked at anew each time. Closed where Slack does not tell. */
 export class Channels {
-  readonly #clock: () => number;
+  readonly #monotonic: () => number;
   readonly #good = new Map<string, number>();
 
-  constructor(clock: () => number) {
-    this.#clock = clock;
+  /** @param monotonic ms: no step of the wall clock lets a look count for longer. */
+  constructor(monotonic: () => number) {
+    this.#monotonic = monotonic;
   }
 
   /** @param goodForMs a good look that is no older than this is not repeated. */
   async look(workspace: WorkspaceClients, channel: string, goodForMs = 0): Promise<ChannelLook> {
     const key = `${workspace.team}/${channel}`;
-    const lookedAt = this.#good.get(key);
-    const lookedAgo = lookedAt === undefined ? -1 : this.#clock() - lookedAt;
-    if (lookedAgo >= 0 && lookedAgo < goodForMs) return { ok: true };
+    if (this.#goodSince(key) < goodForMs) return { ok: true };
     let look: ChannelLook;
     try {
       const { channel: info } = Info.parse(await workspace.asking.conversations.info({ channel }));
       look = judged(info, `the channel ${channel} of ${workspace.name || workspace.team}`);
     } catch (error) {
-      const good = this.#good.get(key);
-      const age = good === undefined ? Number.POSITIVE_INFINITY : this.#clock() - good;
-      if (rateLimitedForMs(error) !== undefined && age >= 0 && age < GOOD_FOR_MS) return { ok: true };
+      if (rateLimitedForMs(error) !== undefined && this.#goodSince(key) < GOOD_FOR_MS) return { ok: true };
       look = unreadable(error, channel, workspace);
     }
-    if (look.ok) this.#good.set(key, this.#clock());
+    if (look.ok) this.#good.set(key, this.#monotonic());
     else this.#good.delete(key);
     return look;
+  }
+
+  /** Milliseconds since the last good look; without end where there was none. */
+  #goodSince(key: string): number {
+    return this.#monotonic() - (this.#good.get(key) ?? Number.NEGATIVE_INFINITY);
   }
 }
 

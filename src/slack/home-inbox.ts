@@ -34,7 +34,7 @@ export interface HomeInboxParts {
   readonly viewOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => CardView;
   readonly approvalKeys: readonly ApprovalPublicKey[];
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
-  readonly clock: () => number;
+  readonly monotonic: () => number;
 }
 
 /** Whose Home tab it is, from the signed body. */
@@ -186,10 +186,10 @@ export class HomeInbox {
 
   async #mayDecideIn(place: { team: string; channel: string }): ReturnType<MayDecideIn> {
     const key = `${place.team}/${place.channel}`;
-    const age = this.#parts.clock() - (this.#goodChannels.get(key) ?? Number.NEGATIVE_INFINITY);
-    if (age >= 0 && age < CHANNEL_GOOD_MS) return 'yes';
+    const age = this.#parts.monotonic() - (this.#goodChannels.get(key) ?? Number.NEGATIVE_INFINITY);
+    if (age < CHANNEL_GOOD_MS) return 'yes';
     const may = await this.#parts.mayDecideIn(place);
-    if (may === 'yes') this.#goodChannels.set(key, this.#parts.clock());
+    if (may === 'yes') this.#goodChannels.set(key, this.#parts.monotonic());
     else this.#goodChannels.delete(key);
     return may;
   }

@@ -15,7 +15,7 @@ export interface HomeTabParts {
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly inFlight: InFlight;
   readonly logger: Logger;
-  readonly clock: () => number;
+  readonly monotonic: () => number;
 }
 
 /** A tab that was opened this long ago is taken for closed: it is drawn again when it is opened again. */
@@ -86,7 +86,7 @@ export class HomeTab {
   async tell(viewer: Viewer & { readonly metadata: string }, text: string): Promise<void> {
     const home = this.#homeOf(viewer);
     home.page = pageOf(viewer.metadata);
-    home.told = { text, until: this.#parts.clock() + TOLD_MS };
+    home.told = { text, until: this.#parts.monotonic() + TOLD_MS };
     await this.#draw(home, { anew: true });
   }
 
@@ -131,7 +131,7 @@ export class HomeTab {
       drawing: Promise.resolve(),
     };
     const home: OpenHome = known ?? { viewer: { user, team, enterprise }, lookedAt: 0, ...fresh };
-    home.lookedAt = this.#parts.clock();
+    home.lookedAt = this.#parts.monotonic();
     // The longest not looked at stands first.
     this.#open.delete(key);
     this.#open.set(key, home);
@@ -168,7 +168,7 @@ export class HomeTab {
   async #refreshAll(): Promise<void> {
     const { outbox } = this.#parts;
     for (const [key, home] of this.#open) {
-      if (this.#parts.clock() - home.lookedAt > LATELY_MS) {
+      if (this.#parts.monotonic() - home.lookedAt > LATELY_MS) {
         this.#open.delete(key);
         continue;
       }
@@ -198,7 +198,7 @@ export class HomeTab {
       return closed(UNREADABLE);
     });
     const told =
-      home.told !== undefined && home.told.until > this.#parts.clock() ? home.told.text : undefined;
+      home.told !== undefined && home.told.until > this.#parts.monotonic() ? home.told.text : undefined;
     const view = drawHome(content, { page: home.page, notice: told });
     const text = JSON.stringify(view);
     if (!anew && text === home.published) return 'same';

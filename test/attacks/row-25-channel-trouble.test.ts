@@ -24,7 +24,7 @@ let later = 0;
 
 const redis = redisForTests();
 const t = surfaceForTests('socket', redis, {
-  adjust: (parts) => ({ ...parts, clock: () => Date.now() + later }),
+  adjust: (parts) => ({ ...parts, monotonic: () => performance.now() + later }),
 });
 let guard: OpenGuard;
 beforeEach(() => {

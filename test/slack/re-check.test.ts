@@ -6,13 +6,13 @@ import { seenIn } from './card-views.ts';
 import { CHANNEL, surfaceForTests } from './surface-for-tests.ts';
 
 const redis = redisForTests();
-/** Milliseconds by which the service's clock is ahead of the real one. */
+/** Milliseconds that have gone by; the wall clock was set back by as many, and shows none of them. */
 let ahead = 0;
 beforeEach(() => {
   ahead = 0;
 });
 const t = surfaceForTests('socket', redis, {
-  adjust: (parts) => ({ ...parts, clock: () => Date.now() + ahead }),
+  adjust: (parts) => ({ ...parts, monotonic: () => performance.now() + ahead }),
 });
 
 const GROUP_ONLY = { approvers: ['usergroup:S0SUPPORT'] };

@@ -189,6 +189,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
     logger: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
     once: new OnceMemoryRedis({ redis: client }),
     clock: Date.now,
+    monotonic: () => performance.now(),
   };
   const parts = change.adjust?.(given, slack) ?? given;
   await arm(writeSwitch);
