@@ -54,6 +54,7 @@ import { drawReview } from './review.ts';
 import { sdkLogger } from './sdk-logger.ts';
 import type { Subcommand } from './subcommand.ts';
 import { SwitchAnnouncer } from './switch-announcer.ts';
+import { UnknownClicks } from './unknown-clicks.ts';
 
 export interface SlackConfig {
   readonly transport: SlackTransport;
@@ -339,6 +340,7 @@ async function openSurface(
   command.register(app);
   home.register(app);
   grants.register(app);
+  new UnknownClicks({ home, workspaceOf, inFlight, logger }).register(app);
   hearRemovals(app, installed, inFlight);
   await watch.start();
   const listening = await listen().catch((error: unknown) => {

@@ -57,6 +57,9 @@ export const NOTICES = {
     'Something failed while your decision was being written, and it is not known whether it stands. Look at the card in a moment; to click the same button again is safe.',
   malformed:
     'Nothing was decided: Slack sent something that this app does not understand. Try again from the card.',
+  /** A button or a form that another version of this app has drawn. */
+  unknown:
+    'Nothing was done: this was drawn by another version of Countersign, and the one that runs now does not know it. Look for the newest card of this call in the channel, or in the Home tab of this app, and decide there.',
   approved: 'Your approval is recorded.',
   denied: 'Your denial is recorded, and the call will not run.',
   replayed: 'Your decision was recorded already, and it stands.',
