@@ -9,5 +9,6 @@ export default defineConfig({
     hookTimeout: 300_000,
     expect: { poll: { timeout: 60_000, interval: 25 } },
     maxWorkers: 2,
+    reporters: [['default', { summary: false }], './test/faults/progress.ts'],
   },
 });

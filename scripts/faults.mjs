@@ -17,6 +17,9 @@ if (!install('faults')) process.exit(1);
 const { tsImport } = await import('tsx/esm/api');
 const { faultTable } = await tsImport('../test/faults/fault-table.ts', import.meta.url);
 
+if (positionals.length === 0) {
+  console.log('Every fault file, two at a time: about 25 minutes on two cores. The table comes at the end.');
+}
 const directory = mkdtempSync(join(tmpdir(), 'countersign-faults-'));
 const file = join(directory, 'tally.jsonl');
 writeFileSync(file, '');

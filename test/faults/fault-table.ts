@@ -4,13 +4,17 @@ import type { TallyLine } from './tally.ts';
 export const AT_LEAST = 1_000;
 
 const COUNTS = ['injected', 'lost', 'doubled', 'stuck'] as const;
+/** Of a terminal. */
+const COLUMNS = 100;
+const BETWEEN = '  ';
+/** Each in the lines that it is written in. */
 const HEAD = [
-  'fault',
-  'times injected',
-  'acknowledged decisions lost',
-  'executions doubled',
-  'stuck',
-  'audit verified',
+  ['fault'],
+  ['times', 'injected'],
+  ['acknowledged', 'decisions', 'lost'],
+  ['executions', 'doubled'],
+  ['stuck'],
+  ['audit', 'verified'],
 ];
 
 type Row = { fault: string; verified: number; unverified: number } & Record<(typeof COUNTS)[number], number>;
@@ -74,19 +78,38 @@ function problemsOf(rows: readonly Row[], total: Row, whole: boolean): string[] 
 }
 
 function drawn(rows: readonly Row[], total: Row): string {
-  const cells = [...rows, total].map(cellsOf);
+  const counted = [...rows, total].map(cellsOf);
   const widths = HEAD.map((head, column) =>
-    Math.max(head.length, ...cells.map((row) => (row[column] ?? '').length)),
+    Math.max(...[...head, ...counted.map((row) => row[column] ?? '')].map(({ length }) => length)),
   );
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, column) =>
-        column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+  const others = widths.slice(1).reduce((all, width) => all + BETWEEN.length + width, 0);
+  widths[0] = Math.min(widths[0] ?? 0, COLUMNS - others);
+  const line = (cells: readonly string[]) =>
+    widths
+      .map((width, column) =>
+        column === 0 ? (cells[0] ?? '').padEnd(width) : (cells[column] ?? '').padStart(width),
       )
-      .join('  ');
-  const rule = widths.map((width) => '-'.repeat(width)).join('  ');
-  const [all, ...others] = cells.map(line).reverse();
-  return [line(HEAD), rule, ...others.reverse(), rule, all].join('\n');
+      .join(BETWEEN)
+      .trimEnd();
+  const [nameWidth = 0] = widths;
+  const row = ([name = '', ...counts]: readonly string[]) =>
+    wrapped(name, nameWidth).map((part, i) => line(i === 0 ? [part, ...counts] : [part]));
+  const height = Math.max(...HEAD.map(({ length }) => length));
+  const head = Array.from({ length: height }, (_, i) => line(HEAD.map((lines) => lines[i] ?? '')));
+  const rule = widths.map((width) => '-'.repeat(width)).join(BETWEEN);
+  return [...head, rule, ...counted.slice(0, -1).flatMap(row), rule, ...row(counted.at(-1) ?? [])].join('\n');
+}
+
+/** In lines of so many characters; those after the first are set in. */
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(last === undefined ? word : `  ${word}`);
+  }
+  return lines;
 }
 
 function cellsOf({ fault, injected, lost, doubled, stuck, verified, unverified }: Row): string[] {

@@ -35,6 +35,19 @@ describe('the table of faults', () => {
     expect(table).toMatch(/^all 2 +1004 /m);
   });
 
+  it('fits a terminal of a hundred columns, whatever the faults are called', () => {
+    const name = 'every connection between the executor and Redis goes silent, new ones too';
+    const text = said((of) => {
+      of(name).injected(1_234_567);
+      for (let i = 0; i < 1_000; i += 1) of(name).audit(i > 500);
+      of('killed').injected();
+    });
+    const lines = faultTable(text).table.split('\n');
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(100);
+    const words = lines.slice(4, 6).map((line) => line.replace(/ [0-9]{7} .*/, '').trim());
+    expect(words.join(' ')).toBe(name);
+  });
+
   it.each<[string, (one: ReturnType<typeof tally>) => void]>([
     ['acknowledged decisions lost: 2', (one) => one.lost(2)],
     ['executions doubled: 1', (one) => one.doubled(1)],
