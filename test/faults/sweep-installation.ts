@@ -405,11 +405,12 @@ export class AgentPart extends SweptPart {
   }
 }
 
-function worldOfLanes() {
+/** The demo's Acme, with a channel and approvers for each lane. */
+export function worldOfLanes(lanes: readonly Lane[] = LANES) {
   const world = demoWorld();
   const acme = world.workspaces.find(({ team }) => team === 'T0ACME');
   if (acme === undefined) throw new Error('the demo has no Acme');
-  const people = LANES.flatMap(({ approvers }) => approvers);
+  const people = lanes.flatMap(({ approvers }) => approvers);
   return {
     ...world,
     workspaces: [
@@ -431,7 +432,7 @@ function worldOfLanes() {
         ),
         channels: [
           ...acme.channels,
-          ...LANES.map(({ channel, tenant, approvers }) => ({
+          ...lanes.map(({ channel, tenant, approvers }) => ({
             id: channel,
             name: tenant,
             members: [...approvers, 'U0CHEN', 'U0LEAD', 'U0BOTACME'],
