@@ -28,13 +28,14 @@ import type { ExecutorHealthReport, HealthReport } from '../../src/health.ts';
 import { openRedis } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
+import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
 import { type LocalSlack, startLocalSlack } from '../../src/sandbox/slack/local-slack.ts';
 import type { SeenMessage } from '../../src/sandbox/slack/person-interface.ts';
 import { SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
+import type { SlackWorld } from '../../src/sandbox/slack/slack-world.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import { REASON_INPUT } from '../../src/slack/modals.ts';
 import { NOTICES } from '../../src/slack/notices.ts';
-import { type Lane, worldOfLanes } from './sweep-installation.ts';
 import type { Tally } from './tally.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -49,12 +50,27 @@ const PATIENCE_MS = 8_000;
 const LATE_ANSWERS_MS = 20_000;
 /** How long one call of a tool lasts: long enough to be caught in the middle of it. */
 const RUNS_FOR_MS = 120;
-/** Agents of a lane that ask people, and that do not have to. */
-const ASKING = 2;
-const NOT_ASKING = 1;
-const PAUSE_MS = 250;
+/**
+ * Between two calls of an agent that asks people: Slack lets a workspace change some twenty cards a minute, and answer for
+ * as many people. Who asks nobody goes on at once.
+ */
+const PAUSE_MS = { 'ledger.write': 1_500, 'ledger.auto': 150 } as const;
+/** Whoever is told to click again in a few seconds. */
+const CLICK_AGAIN_MS = 2_000;
 
 type Decision = 'approve' | 'deny';
+type Tool = keyof typeof PAUSE_MS;
+
+/** A tenant, in a workspace of its own, and who decides there. */
+interface Lane {
+  readonly tenant: string;
+  readonly team: string;
+}
+
+const CHANNEL = 'C0LANE';
+const APPROVER = 'U0ANA';
+const ON_CALL = 'U0CHEN';
+const LEAD = 'U0LEAD';
 
 export interface HouseOptions {
   /** REDIS_URL of every part. */
@@ -62,7 +78,7 @@ export interface HouseOptions {
   readonly shards?: number;
   /** COUNTERSIGN_REDIS_REPLICAS of every part; left out: what it is by default. */
   readonly replicas?: number;
-  /** Tenants, each with a channel and an approver of its own. */
+  /** Tenants, each with a workspace and an approver of its own. */
   readonly lanes?: number;
 }
 
@@ -152,13 +168,13 @@ export class ReplicatedHouse {
       mkdirSync(join(directory, name));
       return join(directory, name);
     };
-    const acme = slack.world.workspaces[0]?.installation?.botToken ?? '';
+    const tokens = slack.world.workspaces.flatMap(({ installation }) => installation?.botToken ?? []);
     this.approvals = ['approvals-a', 'approvals-b'].map(
       (name) =>
         new PartProcess('start', apart(name), {
           ...common,
           SLACK_API_URL: slack.apiUrl,
-          SLACK_BOT_TOKEN: acme,
+          SLACK_BOT_TOKEN: tokens.join(','),
           SLACK_APP_TOKEN: slack.world.app.appToken,
           COUNTERSIGN_APPROVAL_PRIVATE_KEY: keys.COUNTERSIGN_APPROVAL_PRIVATE_KEY,
           COUNTERSIGN_AUDIT_DIR: this.#auditDirectory,
@@ -193,9 +209,12 @@ export class ReplicatedHouse {
     // Inside the package, so that the tools module finds its dependencies.
     mkdirSync(join(ROOT, '.countersign'), { recursive: true });
     const directory = mkdtempSync(join(ROOT, '.countersign', 'house-'));
-    const lanes = Array.from({ length: options.lanes ?? 4 }, (_, i) => laneOf(i));
+    const lanes = Array.from({ length: options.lanes ?? 4 }, (_, i) => ({
+      tenant: `lane${i}`,
+      team: `T0LANE${i}`,
+    }));
     const slack = await startLocalSlack({
-      world: worldOfLanes(lanes),
+      world: worldOf(lanes),
       delivery: { mode: 'socket' },
       port: 0,
     });
@@ -241,8 +260,8 @@ export class ReplicatedHouse {
     this.#atWork = true;
     this.#working = this.#lanes.flatMap((lane, i) => [
       this.#person(lane),
-      ...Array.from({ length: ASKING }, () => this.#agent(lane, i, 'ledger.write')),
-      ...Array.from({ length: NOT_ASKING }, () => this.#agent(lane, i, 'ledger.auto')),
+      this.#agent(lane, i, 'ledger.write'),
+      this.#agent(lane, i + 1, 'ledger.auto'),
     ]);
   }
 
@@ -251,7 +270,7 @@ export class ReplicatedHouse {
    * called, nothing may start. False: it was answered that this is not confirmed, or nothing was answered.
    */
   async off(): Promise<boolean> {
-    const answer = await this.#typed('U0CHEN', '/agent-writes off a look', /Writes are off|NOT CONFIRMED/);
+    const answer = await this.#typed(ON_CALL, '/agent-writes off a look', /Writes are off|NOT CONFIRMED/);
     if (answer?.includes('*Writes are off*') !== true) return false;
     this.#off.push({ from: Date.now(), to: Number.POSITIVE_INFINITY });
     return true;
@@ -264,7 +283,7 @@ export class ReplicatedHouse {
     await eventually(async () => {
       const { state } = await this.writeSwitch.status();
       if (state === 'on') return;
-      await this.#typed('U0LEAD', '/agent-writes on seen', /Writes are on/);
+      await this.#typed(LEAD, '/agent-writes on seen', /Writes are on/);
       throw new Error(`writes are ${state}`);
     });
   }
@@ -331,14 +350,14 @@ export class ReplicatedHouse {
 
   /* ---- the agents ---- */
 
-  async #agent(lane: Lane, turn: number, tool: string): Promise<void> {
+  async #agent(lane: Lane, turn: number, tool: Tool): Promise<void> {
     const agent = this.agents[turn % this.agents.length] as HouseAgent;
     while (this.#atWork) {
       this.#next += 1;
       const entry = `${lane.tenant}-${this.#next}`;
       const one = await this.#propose(agent, lane, tool, entry);
       if (one !== undefined) await this.#await(agent, one);
-      await sleep(PAUSE_MS);
+      await sleep(PAUSE_MS[tool] * (0.5 + Math.random()));
     }
   }
 
@@ -387,15 +406,14 @@ export class ReplicatedHouse {
 
   /** Decides whatever card of the lane still asks, one after the other. */
   async #person(lane: Lane): Promise<void> {
-    const [user] = lane.approvers;
-    const view = new ChannelView(new SlackPerson(this.slack.url, { team: 'T0ACME', user }), lane.channel);
+    const view = this.#view(lane, APPROVER);
     /** Clicks of which nobody heard anything: their answer may still come. */
     let unanswered = Number.NEGATIVE_INFINITY;
     for (;;) {
       await view.look();
       const open = [...this.#tracked.values()].filter((one) => one.lane === lane && one.told === undefined);
       if (open.length === 0 && !this.#atWork) return;
-      const asked = open.find((one) => view.cardOf(one.id) !== undefined);
+      const asked = open.find((one) => one.acknowledged === undefined && view.cardOf(one.id) !== undefined);
       const card = asked && view.cardOf(asked.id);
       if (asked === undefined || card === undefined) {
         await sleep(150);
@@ -405,7 +423,7 @@ export class ReplicatedHouse {
       const before = view.heard.length;
       await decide(view.person, card, decision).catch(() => {});
       const until = performance.now() + PATIENCE_MS;
-      while (view.heard.length === before && asked.told === undefined && performance.now() < until) {
+      while (view.heard.length === before && performance.now() < until) {
         await sleep(50);
         await view.look();
       }
@@ -414,8 +432,8 @@ export class ReplicatedHouse {
       const certain = performance.now() - unanswered > LATE_ANSWERS_MS;
       const said = decision === 'approve' ? NOTICES.approved : NOTICES.denied;
       if (certain && answers.length === 1 && answers[0]?.startsWith(said)) {
-        asked.acknowledged = { decision, person: `slack:T0ACME/${user}` };
-      }
+        asked.acknowledged = { decision, person: `slack:${lane.team}/${APPROVER}` };
+      } else if (asked.told === undefined) await sleep(CLICK_AGAIN_MS);
     }
   }
 
@@ -423,10 +441,10 @@ export class ReplicatedHouse {
   async #typed(user: string, line: string, answer: RegExp): Promise<string | undefined> {
     const [lane] = this.#lanes;
     if (lane === undefined) throw new Error('a house without lanes');
-    const view = new ChannelView(new SlackPerson(this.slack.url, { team: 'T0ACME', user }), lane.channel);
+    const view = this.#view(lane, user);
     await view.look();
     const known = view.heard.length;
-    await view.person.command(line, lane.channel);
+    await view.person.command(line, CHANNEL);
     const until = performance.now() + READY_MS;
     while (performance.now() < until) {
       await view.look();
@@ -435,6 +453,10 @@ export class ReplicatedHouse {
       await sleep(50);
     }
     return undefined;
+  }
+
+  #view({ team }: Lane, user: string): ChannelView {
+    return new ChannelView(new SlackPerson(this.slack.url, { team, user }));
   }
 
   async #arm(): Promise<void> {
@@ -449,10 +471,7 @@ export class ReplicatedHouse {
   async #wrongCards(fresh: readonly Tracked[]): Promise<string[]> {
     const until = performance.now() + SETTLED_WITHIN_MS;
     const views = new Map<Lane, ChannelView>();
-    for (const lane of this.#lanes) {
-      const person = new SlackPerson(this.slack.url, { team: 'T0ACME', user: lane.approvers[0] });
-      views.set(lane, new ChannelView(person, lane.channel));
-    }
+    for (const lane of this.#lanes) views.set(lane, this.#view(lane, APPROVER));
     for (;;) {
       const wrong: string[] = [];
       for (const view of views.values()) await view.look();
@@ -549,25 +568,32 @@ interface AgentSaid {
   readonly message: string;
 }
 
-/** One channel, as one person sees it. What did not change is not asked for again. */
+/** The channel of a workspace, as one person sees it. What did not change is not asked for again. */
 class ChannelView {
   readonly person: SlackPerson;
   /** What this person alone was told, oldest first. */
   readonly heard: string[] = [];
-  readonly #channel: string;
   readonly #messages = new Map<string, SeenMessage>();
+  /** Those that still ask, by proposal, oldest first. */
+  readonly #asking = new Map<string, Map<string, SeenMessage>>();
   #cursor = 0;
 
-  constructor(person: SlackPerson, channel: string) {
+  constructor(person: SlackPerson) {
     this.person = person;
-    this.#channel = channel;
   }
 
   async look(): Promise<void> {
-    for (const message of await this.person.messages(this.#channel, this.#cursor)) {
+    for (const message of await this.person.messages(CHANNEL, this.#cursor)) {
       if (message.ephemeral && !this.#messages.has(message.ts)) this.heard.push(message.text);
       this.#messages.set(message.ts, message);
       this.#cursor = Math.max(this.#cursor, message.cursor);
+      if (message.ephemeral || message.threadTs !== undefined) continue;
+      for (const cards of this.#asking.values()) cards.delete(message.ts);
+      if (!hasButtons(message)) continue;
+      for (const [id] of JSON.stringify(message.blocks).matchAll(/prop_[0-9a-z]+/g)) {
+        const cards = this.#asking.get(id) ?? new Map<string, SeenMessage>();
+        this.#asking.set(id, cards.set(message.ts, message));
+      }
     }
   }
 
@@ -577,13 +603,7 @@ class ChannelView {
 
   /** The newest that still asks. */
   cardOf(id: ProposalId): SeenMessage | undefined {
-    return [...this.#messages.values()].findLast(
-      (message) =>
-        message.threadTs === undefined &&
-        !message.ephemeral &&
-        hasButtons(message) &&
-        JSON.stringify(message.blocks).includes(id),
-    );
+    return [...(this.#asking.get(id)?.values() ?? [])].at(-1);
   }
 }
 
@@ -640,16 +660,32 @@ function stuckOf(one: Tracked, record: ProposalRecord | undefined): string[] {
   return one.told === undefined ? [`${named(one)}: its agent never heard of its end`] : [];
 }
 
-function laneOf(i: number): Lane {
-  return { tenant: `lane${i}`, channel: `C0LANE${i}`, approvers: [`U0ANA${i}`, `U0BEN${i}`] };
+/** Each is a company of its own, as Slack counts how much is asked of it for each. */
+function worldOf(lanes: readonly Lane[]): SlackWorld {
+  const { app, workspaces } = demoWorld();
+  const [acme] = workspaces;
+  if (acme?.installation === undefined) throw new Error('the demo has no workspace');
+  const { installation, users, groups = [] } = acme;
+  return {
+    app,
+    workspaces: lanes.map(({ tenant, team }) => ({
+      team,
+      name: tenant,
+      domain: tenant,
+      users: users.map((user) => ({ ...user, home: team })),
+      groups,
+      channels: [{ id: CHANNEL, name: tenant, members: [APPROVER, ON_CALL, LEAD, installation.botUser] }],
+      installation: { ...installation, botToken: `xoxb-${tenant}` },
+    })),
+  };
 }
 
-function contextOf({ tenant }: Lane) {
+function contextOf({ tenant, team }: Lane) {
   return {
     tenant,
     environment: 'production',
     agent: 'ledger-bot',
-    principal: 'slack:T0ACME/U0RITA',
+    principal: `slack:${team}/U0RITA`,
     run: 'house',
   };
 }
@@ -688,8 +724,8 @@ function sealedText(directory: string): string {
 
 function policyText(lanes: readonly Lane[]): string {
   const tenants = lanes.map(
-    ({ tenant, channel }) =>
-      `  ${tenant}: { slack: { team: T0ACME, channel: ${channel} }, environments: [production], limits: { pending_per_agent: 200, fold_above: 100 } }`,
+    ({ tenant, team }) =>
+      `  ${tenant}: { slack: { team: ${team}, channel: ${CHANNEL} }, environments: [production], limits: { pending_per_agent: 200, fold_above: 100 } }`,
   );
   return `
 version: 1

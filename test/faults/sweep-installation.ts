@@ -405,12 +405,11 @@ export class AgentPart extends SweptPart {
   }
 }
 
-/** The demo's Acme, with a channel and approvers for each lane. */
-export function worldOfLanes(lanes: readonly Lane[] = LANES) {
+function worldOfLanes() {
   const world = demoWorld();
   const acme = world.workspaces.find(({ team }) => team === 'T0ACME');
   if (acme === undefined) throw new Error('the demo has no Acme');
-  const people = lanes.flatMap(({ approvers }) => approvers);
+  const people = LANES.flatMap(({ approvers }) => approvers);
   return {
     ...world,
     workspaces: [
@@ -432,7 +431,7 @@ export function worldOfLanes(lanes: readonly Lane[] = LANES) {
         ),
         channels: [
           ...acme.channels,
-          ...lanes.map(({ channel, tenant, approvers }) => ({
+          ...LANES.map(({ channel, tenant, approvers }) => ({
             id: channel,
             name: tenant,
             members: [...approvers, 'U0CHEN', 'U0LEAD', 'U0BOTACME'],
