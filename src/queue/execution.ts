@@ -167,7 +167,7 @@ export class Execution {
       const { terms } = judged.sealed;
       const grant = grantOf(judged.sealed);
       const budget = terms.basis.kind === 'policy' ? terms.basis.budget : undefined;
-      const taken = grant && this.#grants.take(grant.statement, id, await store.now());
+      const taken = grant && this.#grants.take(grant.statement, terms, await store.now());
       if (taken !== undefined && taken !== 'taken') return this.#refuse(id, GRANT_REFUSALS[taken]);
       if (budget && this.#budgets.take(budget, terms, await store.now()) === 'overused') {
         return this.#refuse(id, BUDGET_OVERUSED);
@@ -184,7 +184,9 @@ export class Execution {
       });
       if (!admitted.ok) {
         // A grant that has ended stays ended here, whatever the store says of it later.
-        if (grant !== undefined && admitted.refusal === 'grant_void') this.#grants.end(grant.statement);
+        if (grant !== undefined && admitted.refusal === 'grant_void') {
+          this.#grants.end(grant.statement, await store.now());
+        }
         return this.#notAdmitted(id, admitted.refusal);
       }
       // Nothing may be awaited between this look at the clock and the start: `off` answers once D has passed.
@@ -402,7 +404,12 @@ function grantOf({ terms }: SealedTerms): SignedGrant | undefined {
 const GRANT_REFUSALS = {
   grant_ended: {
     refusal: 'grant_ended',
-    message: 'this executor knows that the grant has ended; the store says otherwise',
+    message: 'the grant that allowed it has ended',
+    alarm: false,
+  },
+  grant_reopened: {
+    refusal: 'grant_reopened',
+    message: 'the grant had ended before the call was made, and the store let it be used',
     alarm: true,
   },
   grant_overused: {

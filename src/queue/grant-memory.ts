@@ -1,11 +1,15 @@
 import type { GrantId, GrantStatement } from '../core/grant/grant.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
+import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 
 interface Remembered {
   readonly started: Set<ProposalId>;
   readonly expires: number;
-  ended: boolean;
+  /** When this process was told that it has ended; Redis's clock. */
+  endedAt: number | undefined;
 }
+
+type Use = Pick<ProposalTerms, 'id' | 'createdAt'>;
 
 /**
  * What this process has started under each grant, and which grants it was told have ended. Uses are counted in Redis, and
@@ -19,26 +23,33 @@ export class GrantMemory {
    * Takes one of the uses that this process may start; the same proposal again takes none. Asked and answered in one
    * turn, before admission, so that calls that run side by side cannot both have the last one. What is taken stays
    * taken, as the use in the store does, whether the call then starts here, elsewhere or not at all.
+   * `grant_ended`: it ended while the call waited. `grant_reopened`: the call was made when it had ended long since, and
+   * the store let it.
    */
   take(
     { grant, maxUses, expires }: GrantStatement,
-    proposal: ProposalId,
+    { id, createdAt }: Use,
     now: number,
-  ): 'taken' | 'grant_ended' | 'grant_overused' {
+  ): 'taken' | 'grant_ended' | 'grant_reopened' | 'grant_overused' {
     this.#forgetExpired(now);
-    const known = this.#grants.get(grant) ?? { started: new Set(), expires, ended: false };
-    this.#grants.set(grant, known);
-    if (known.ended) return 'grant_ended';
-    if (known.started.has(proposal)) return 'taken';
+    const known = this.#known({ grant, expires });
+    if (known.endedAt !== undefined) return createdAt > known.endedAt ? 'grant_reopened' : 'grant_ended';
+    if (known.started.has(id)) return 'taken';
     if (known.started.size >= maxUses) return 'grant_overused';
-    known.started.add(proposal);
+    known.started.add(id);
     return 'taken';
   }
 
-  end({ grant, expires }: GrantStatement): void {
-    const known = this.#grants.get(grant) ?? { started: new Set(), expires, ended: true };
-    known.ended = true;
+  /** @param now read after the store said so: what was made before may have been made while it stood. */
+  end(grant: GrantStatement, now: number): void {
+    const known = this.#known(grant);
+    known.endedAt ??= now;
+  }
+
+  #known({ grant, expires }: Pick<GrantStatement, 'grant' | 'expires'>): Remembered {
+    const known = this.#grants.get(grant) ?? { started: new Set(), expires, endedAt: undefined };
     this.#grants.set(grant, known);
+    return known;
   }
 
   /** An expired grant is refused by its signature's own words. */

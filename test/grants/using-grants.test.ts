@@ -325,12 +325,27 @@ describe('[approval:signed-outside-redis] a grant that somebody wrote into Redis
     await w.grants.revoke(signed.statement.grant, signed.statement.person);
     await execution.attempt(first.sealed.terms.id);
     await w.redis.hset(`{s0}:grant:${signed.statement.grant}`, 'state', 'open');
+    const told = await w.store.now();
+    await expect.poll(() => w.store.now()).toBeGreaterThan(told);
     const { sealed } = await forcedUse(signed);
     await execution.attempt(sealed.terms.id);
     expect((await w.store.read(sealed.terms.id))?.state).toMatchObject({
       status: 'halted',
-      cause: { refusal: 'grant_ended' },
+      cause: { refusal: 'grant_reopened' },
     });
+    expect(await w.kinds()).toContain('alarm.raised');
+    expect(w.ran).toEqual([]);
+  });
+
+  it('halts all that wait under it when it is revoked, and raises no alarm', async () => {
+    const signed = await made();
+    const execution = w.execution();
+    const waiting = [await forcedUse(signed), await forcedUse(signed, call({ ...LABEL, ticket: 'T-3' }))];
+    await w.grants.revoke(signed.statement.grant, signed.statement.person);
+    for (const { sealed } of waiting) {
+      expect(await execution.attempt(sealed.terms.id)).toMatchObject({ status: 'halted' });
+    }
+    expect(await w.kinds()).not.toContain('alarm.raised');
     expect(w.ran).toEqual([]);
   });
 });
