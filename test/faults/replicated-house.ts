@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -96,6 +97,9 @@ interface Tracked {
   readonly id: ProposalId;
   readonly lane: Lane;
   readonly entry: string;
+  readonly tool: Tool;
+  /** When its agent first asked for it; `performance.now()`. */
+  readonly askedAt: number;
   /** What a person was told to have decided. */
   acknowledged?: { decision: Decision; person: string };
   /** What its agent was told. */
@@ -126,6 +130,8 @@ export class ReplicatedHouse {
   readonly #lost: string[] = [];
   /** When writes were certainly off: from the answer on, until somebody asked for on. */
   readonly #off: { from: number; to: number }[] = [];
+  /** Who wants to know of the next click. */
+  readonly #clicked: (() => void)[] = [];
   #checked = 0;
   #next = 0;
   #atWork = false;
@@ -244,6 +250,34 @@ export class ReplicatedHouse {
     return [...this.#tracked.values()].filter(({ told }) => told !== undefined).length;
   }
 
+  /**
+   * Resolves when every agent's and every person's part works again: a call that nobody has to decide and one that somebody has,
+   * both asked for after `since`, have run and their agents were told. With how long that took.
+   */
+  async recovered(since: number): Promise<number> {
+    const done = (tool: Tool) =>
+      [...this.#tracked.values()].some(
+        (one) => one.tool === tool && one.askedAt >= since && one.told === 'succeeded',
+      );
+    const until = performance.now() + SETTLED_WITHIN_MS;
+    while (!(done('ledger.write') && done('ledger.auto'))) {
+      if (performance.now() > until) throw new Error(`nothing runs again, ${SETTLED_WITHIN_MS} ms later`);
+      await sleep(20);
+    }
+    return performance.now() - since;
+  }
+
+  /** Resolves when a person is just clicking. */
+  atDecision(): Promise<void> {
+    return new Promise((resolve) => this.#clicked.push(resolve));
+  }
+
+  /** Resolves when a call has just begun to run. */
+  async atRun(): Promise<void> {
+    const { size } = statSync(this.#ledgerPath);
+    while (statSync(this.#ledgerPath).size === size) await sleep(5);
+  }
+
   /** Each run of a tool: when, and what. */
   ledger(): { at: number; entry: string }[] {
     return readFileSync(this.#ledgerPath, 'utf8')
@@ -305,7 +339,7 @@ export class ReplicatedHouse {
 
   /**
    * Nobody proposes any more, and what is begun has to come to its end. Counts what was promised and did not hold since
-   * the last time, and verifies the audit; the approval services stop for that and start again.
+   * the last time, and verifies the audit.
    */
   async check(row: Tally): Promise<HouseFindings> {
     this.#atWork = false;
@@ -362,13 +396,14 @@ export class ReplicatedHouse {
   }
 
   /** With the same key until it is answered, as a host does. Undefined: writes are off. */
-  async #propose(agent: HouseAgent, lane: Lane, tool: string, entry: string): Promise<Tracked | undefined> {
+  async #propose(agent: HouseAgent, lane: Lane, tool: Tool, entry: string): Promise<Tracked | undefined> {
     const call = { tool, args: { entry }, idempotencyKey: entry };
-    const until = performance.now() + SETTLED_WITHIN_MS;
+    const askedAt = performance.now();
+    const until = askedAt + SETTLED_WITHIN_MS;
     for (;;) {
       try {
         const answer = await agent.ask({ what: 'propose', call, context: contextOf(lane) });
-        const one: Tracked = { id: ProposalId.parse(answer), lane, entry };
+        const one: Tracked = { id: ProposalId.parse(answer), lane, entry, tool, askedAt };
         this.#tracked.set(one.id, one);
         return one;
       } catch (error) {
@@ -421,6 +456,7 @@ export class ReplicatedHouse {
       }
       const decision: Decision = Number(asked.entry.split('-')[1]) % 6 === 0 ? 'deny' : 'approve';
       const before = view.heard.length;
+      for (const tell of this.#clicked.splice(0)) tell();
       await decide(view.person, card, decision).catch(() => {});
       const until = performance.now() + PATIENCE_MS;
       while (view.heard.length === before && performance.now() < until) {
@@ -485,18 +521,25 @@ export class ReplicatedHouse {
     }
   }
 
-  /** Once the approval services have stopped in order: everything is sealed and signed. */
+  /** While the sealer works, it may be read in the middle of a line: what is broken stays so. */
   async #audit(fresh: readonly Tracked[]): Promise<string> {
-    for (const part of this.approvals) await part.stop();
+    const until = performance.now() + SETTLED_WITHIN_MS;
+    for (;;) {
+      const verdict = this.#sealed(fresh);
+      if (verdict === 'intact' || performance.now() > until) return verdict;
+      await sleep(500);
+    }
+  }
+
+  #sealed(fresh: readonly Tracked[]): string {
     const key = auditPublicKeyOf(this.#keys.COUNTERSIGN_AUDIT_PUBLIC_KEY);
     const report = verifyAudit(this.#auditDirectory, { keys: new Map([[auditKeyId(key), key]]) });
-    const sealed = sealedText(this.#auditDirectory);
-    const missing = fresh.filter(({ id }) => !sealed.includes(id));
-    for (const part of this.approvals) await part.start();
     if (report.verdict !== 'intact') {
       const broken = report.chains.filter(({ verdict }) => verdict !== 'intact');
       return `${report.verdict}: ${JSON.stringify(broken)}`;
     }
+    const sealed = sealedText(this.#auditDirectory);
+    const missing = fresh.filter(({ id }) => !sealed.includes(id));
     return missing.length === 0 ? 'intact' : `not in the files: ${missing.map(named).join(', ')}`;
   }
 
