@@ -158,8 +158,8 @@ describe('the publisher', () => {
 
   it('makes no card for a call that the policy itself allows, unless its outcome is unknown', async () => {
     const sealed = await t.propose({ automatic: {} });
-    await expect.poll(async () => (await t.store.read(sealed.terms.id))?.cardRevision).toBe(1);
-    expect(await cardsOf(sealed.terms.id)).toHaveLength(0);
+    // Nor does it stand in the queue of those that people wait for.
+    expect(await redis.client.zcard('{s0}:cards:post:acme')).toBe(0);
     const admitted = await t.store.admit({
       id: sealed.terms.id,
       termsDigest: sealed.termsDigest,
@@ -168,6 +168,8 @@ describe('the publisher', () => {
       leaseMs: 60_000,
     });
     if (!admitted.ok) throw new Error(admitted.refusal);
+    expect(await redis.client.zcard('{s0}:cards:post:acme')).toBe(0);
+    expect(await cardsOf(sealed.terms.id)).toHaveLength(0);
     await t.store.finish(admitted.admission, { outcome: 'unknown', why: 'it died' });
     await t.cardSaying(sealed.terms.id, 'OUTCOME UNKNOWN');
     await expect.poll(() => cardsOf(sealed.terms.id)).toHaveLength(1);

@@ -135,7 +135,10 @@ local function mark_lane(lane, tenant, id, order)
 end
 
 local function mark_card(id)
-  local at = redis.call('HMGET', proposal_key(id), 'tenant', 'card')
+  local at = redis.call('HMGET', proposal_key(id), 'tenant', 'card', 'quorum', 'status')
+  -- What nobody is asked about is shown only where it may have gone wrong: calls that the policy allows come by the
+  -- thousand, and may not stand in the queue before cards that people wait for.
+  if not at[2] and whole(at[3]) == 0 and at[4] ~= 'unknown' and at[4] ~= 'failed' then return end
   mark_lane(at[2] and 'update' or 'post', at[1] or '-', id)
   redis.call('PUBLISH', PREFIX .. 'cards:news', id)
 end
