@@ -5,7 +5,7 @@ import { AgentId, PersonId } from '../../src/core/identity/ids.ts';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
-import { openRedis, type RedisConnections } from '../../src/redis/connection.ts';
+import { openRedis, type RedisClient, type RedisConnections } from '../../src/redis/connection.ts';
 import { proposalKey, shardKey } from '../../src/redis/keys.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
@@ -26,7 +26,7 @@ import { ANA, BEN, signedDecision, testKeys } from '../sealed-terms.ts';
 
 const redis = redisForTests({ appendOnly: 'always' });
 
-function storesOn(shards: number, client = redis.client, subscriber = redis.connect()): Stores {
+function storesOn(shards: number, client: RedisClient = redis.client, subscriber = redis.connect()): Stores {
   const connections = { redis: client, subscriber, shards };
   return {
     shards,
@@ -271,6 +271,21 @@ describe('what others put into Redis', () => {
     await create('companion');
     await redis.client.del('{s0}:budgets');
     expect((await create('companion')).answer).toEqual({ created: 'budget_missing' });
+  });
+
+  it('of counters that no window reaches back to nothing is kept: agents come and go', async () => {
+    const stores = storesOn(1);
+    await armed(stores);
+    const now = await stores.store.now();
+    const day = 24 * 60 * 60 * 1000;
+    const counters = Array.from({ length: 20 }, (_, i) => [`gone-${i}`, `1 ${now - 32 * day}`] as const);
+    await redis.client.hset('{s0}:budgets', new Map(counters));
+    await redis.client.hset('{s0}:budgets', 'lately', `0 ${now - 30 * day}`);
+    const automatic = { budget: { counterKey: 'here', max: 1_000, perMs: 3_600_000 } };
+    for (let i = 0; i < 500 && (await redis.client.hlen('{s0}:budgets')) > 2; i += 1) {
+      await stores.store.create(await freshTerms(stores, { automatic }), ROOMY);
+    }
+    expect((await redis.client.hkeys('{s0}:budgets')).toSorted()).toEqual(['here', 'lately']);
   });
 
   it('[switch:off-then-on-resurrects-nothing] a proposal restored from before the flip is halted when it is touched', async () => {

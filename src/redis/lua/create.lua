@@ -59,6 +59,9 @@ if ask.basis == 'people' then
   end
 end
 
+-- As a policy may say it.
+local LONGEST_WINDOW_MS = 31 * 24 * 60 * 60 * 1000
+
 -- A sliding window: one member a reservation, and none is ever given back. The companion says what must be there, so
 -- that a counter that was deleted, or lost a member, is missing and not zero.
 local reserved
@@ -114,6 +117,12 @@ if reserved then
   redis.call('ZADD', budget, now, ask.id)
   redis.call('PEXPIRE', budget, ask.budgetPerMs)
   redis.call('HSET', BUDGETS, ask.counterKey, reserved.live .. ' ' .. now)
+  -- Agents come and go: of those counters that no policy looks back on any more, a few are forgotten each time.
+  local some = redis.call('HRANDFIELD', BUDGETS, 3, 'WITHVALUES')
+  for i = 1, #some, 2 do
+    local newest = whole(string.match(some[i + 1], '^%d+ (%d+)$'))
+    if newest and newest < now - LONGEST_WINDOW_MS then redis.call('HDEL', BUDGETS, some[i]) end
+  end
 end
 write_record(key, ask, ARGV[2], ARGV[3], p.idem)
 if p.idem ~= '' then redis.call('SET', idem, ask.id) end
