@@ -322,6 +322,16 @@ export class ReplicatedHouse {
     });
   }
 
+  /** Asks once, and gets whatever answer there is. */
+  async proposeOnce(): Promise<void> {
+    const [lane] = this.#lanes;
+    const [agent] = this.agents;
+    if (lane === undefined || agent === undefined) throw new Error('an empty house');
+    this.#next += 1;
+    const call = { tool: 'ledger.write', args: { entry: `${lane.tenant}-${this.#next}` } };
+    await agent.ask({ what: 'propose', call, context: contextOf(lane) });
+  }
+
   async health<R extends HealthReport | ExecutorHealthReport>(part: PartProcess): Promise<R> {
     return (await (await this.#ask(part, '/health')).json()) as R;
   }
@@ -525,13 +535,14 @@ export class ReplicatedHouse {
   async #audit(fresh: readonly Tracked[]): Promise<string> {
     const until = performance.now() + SETTLED_WITHIN_MS;
     for (;;) {
-      const verdict = this.#sealed(fresh);
+      const verdict = this.sealed(fresh);
       if (verdict === 'intact' || performance.now() > until) return verdict;
       await sleep(500);
     }
   }
 
-  #sealed(fresh: readonly Tracked[]): string {
+  /** What the offline verifier says of the files; and whether all of these are in them. */
+  sealed(fresh: readonly Tracked[] = [...this.#tracked.values()]): string {
     const key = auditPublicKeyOf(this.#keys.COUNTERSIGN_AUDIT_PUBLIC_KEY);
     const report = verifyAudit(this.#auditDirectory, { keys: new Map([[auditKeyId(key), key]]) });
     if (report.verdict !== 'intact') {

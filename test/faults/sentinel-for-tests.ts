@@ -149,6 +149,11 @@ export class SentinelForTests {
     if (master !== node) await this.#nodes[node].follow(this.#nodes[master].port);
   }
 
+  /** What Sentinel does by itself ten seconds after a failover: whoever was the master follows the new one. */
+  async demote(node: NodeName): Promise<void> {
+    await this.#nodes[node].follow(this.#nodes[await this.master()].port);
+  }
+
   freeze(node: NodeName): void {
     this.#nodes[node].freeze();
   }
