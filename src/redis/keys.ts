@@ -11,7 +11,12 @@ import { type ProposalId, shardOfProposal } from '../core/proposal/proposal-id.t
  */
 const inShard = (shard: number, name: string) => `{s${shard}}:${name}`;
 
-/** In the order in which `lua/prelude.lua` names them. */
+/**
+ * In the order in which `lua/prelude.lua` names them. The last one never holds anything: while a Cluster moves a slot to
+ * another node, it runs a script whose KEYS are all there, and the script breaks off half done, or sees nothing, at a key
+ * that it builds itself and that is on the other node. One that names a key which is nowhere is refused as a whole
+ * (TRYAGAIN) until the slot has arrived.
+ */
 const SHARD_KEYS = [
   'switch',
   'armed',
@@ -25,6 +30,7 @@ const SHARD_KEYS = [
   'budgets',
   'halting',
   'spent',
+  'never',
 ] as const;
 
 export function shardKeys(shard: number): string[] {

@@ -3,7 +3,8 @@
 -- and writes its audit entries before it writes the state, because what cannot be recorded must not happen.
 local SWITCH, ARMED, PENDING, READY, EXECUTING, CARDS, LEASES, AUDIT, SEQ, BUDGETS, HALTING, SPENT =
   unpack(KEYS, 1, 12)
-local OWN = 12
+-- After the one that never holds anything (keys.ts).
+local OWN = 13
 local PREFIX = string.sub(SWITCH, 1, -7)
 -- Pending proposals by their next reminder or escalation, and approved ones by the next renewal of their attestation.
 local TIMERS, ATTESTING = PREFIX .. 'timers', PREFIX .. 'attesting'
