@@ -240,7 +240,11 @@ function configOf<P extends Part>(part: P): ConfigOf[P] {
 
 function openCli() {
   const config = configOf('cli');
-  const connections = openRedis({ connection: config.redis.connection.reveal(), name: 'countersign-cli' });
+  const connections = openRedis({
+    connection: config.redis.connection.reveal(),
+    replicas: config.redis.replicas,
+    name: 'countersign-cli',
+  });
   return { config, connections };
 }
 

@@ -14,6 +14,13 @@ import { PROPOSAL_KEY_MIN_BYTES, type ProposalKeys, proposalKeysIn } from './cor
 import type { BoxKeys } from './core/secrets/sealed-box.ts';
 import { TOKEN_KEY_BYTES, tokenKeysOf } from './core/workspace/token-keys.ts';
 import { CredentialsFromEnv, CredentialVariablesInvalid } from './queue/credentials-from-env.ts';
+import {
+  REDIS_ADDRESS_FORMS,
+  RedisAddressInvalid,
+  type RedisConnection,
+  redisAddressOf,
+  replicasByDefault,
+} from './redis/redis-address.ts';
 
 /**
  * The environment, read here and nowhere else. Each part (DESIGN 4) is told what it needs, and refuses to start with
@@ -48,23 +55,12 @@ export class Secret<T = string> {
   }
 }
 
-/** What ioredis needs to connect. */
-export type RedisConnection =
-  | { path: string; db: number }
-  | {
-      host: string;
-      port: number;
-      db: number;
-      username?: string;
-      password?: string;
-      /** Present for rediss:// alone. */
-      tls?: Record<string, never>;
-    };
-
 export interface RedisConfig {
   /** For logs: without user and password. */
   readonly address: string;
   readonly connection: Secret<RedisConnection>;
+  /** How many replicas of each master have to hold a write before it counts. */
+  readonly replicas: number;
 }
 
 export interface Listen {
@@ -173,9 +169,16 @@ const wholeNumber = (min: number, max: number) =>
 
 /** One schema for every variable. No message repeats a value: many are secrets, and any could be pasted wrongly. */
 const Variables = z.object({
-  REDIS_URL: z
-    .string()
-    .transform((text, ctx) => redisOf(text) ?? refused(ctx, 'is not an address of a Redis')),
+  REDIS_URL: z.string().transform((text, ctx) => {
+    try {
+      const { address, connection } = redisAddressOf(text);
+      return { address, connection: new Secret(connection), replicas: replicasByDefault(connection) };
+    } catch (error) {
+      if (!(error instanceof RedisAddressInvalid)) throw error;
+      return refused(ctx, error.message);
+    }
+  }),
+  COUNTERSIGN_REDIS_REPLICAS: wholeNumber(0, 5),
   SLACK_BOT_TOKEN: z.string().transform((text, ctx) => {
     const tokens = text.split(',').map((token) => token.trim());
     if (!tokens.every((token) => /^xoxb-[\w.-]+$/.test(token))) {
@@ -292,9 +295,12 @@ type Variable = keyof typeof Variables.shape;
 /** What to say where one is missing or wrong. Examples are shapes, never usable values. */
 const HELP: Record<Variable, { example: string; from: string }> = {
   REDIS_URL: {
-    example:
-      'redis://127.0.0.1:6379, rediss://user:password@host:6380, redis+unix:///run/redis.sock or /run/redis.sock',
+    example: REDIS_ADDRESS_FORMS,
     from: 'your Redis: one with maxmemory-policy noeviction and an append-only file',
+  },
+  COUNTERSIGN_REDIS_REPLICAS: {
+    example: '1',
+    from: 'leave it out: 1 with Sentinel and in a Cluster, 0 with one Redis; the same everywhere',
   },
   SLACK_BOT_TOKEN: {
     example: 'xoxb-…',
@@ -385,6 +391,7 @@ const DEFAULT_HTTP_PORT = '3000';
 
 const COMMON = [
   'REDIS_URL',
+  'COUNTERSIGN_REDIS_REPLICAS',
   'COUNTERSIGN_POLICY',
   'COUNTERSIGN_SHARDS',
   'COUNTERSIGN_START_DEADLINE_MS',
@@ -561,13 +568,18 @@ const BUILD: { [P in Part]: (read: Read, credentials: Record<string, string>) =>
 
 function commonOf(read: Read): CommonConfig {
   return {
-    redis: there(read.REDIS_URL),
+    redis: redisOf(read),
     policyPath: there(read.COUNTERSIGN_POLICY),
     shards: there(read.COUNTERSIGN_SHARDS),
     startDeadlineMs: there(read.COUNTERSIGN_START_DEADLINE_MS),
     logLevel: there(read.LOG_LEVEL),
     listen: read.PORT === undefined ? undefined : { host: there(read.HOST), port: read.PORT },
   };
+}
+
+function redisOf(read: Read): RedisConfig {
+  const redis = there(read.REDIS_URL);
+  return { ...redis, replicas: read.COUNTERSIGN_REDIS_REPLICAS ?? redis.replicas };
 }
 
 function toolsOf(read: Read): ToolConfig {
@@ -720,43 +732,6 @@ function tokenKeysIn(text: string): Secret<BoxKeys> | undefined {
   return attempt(
     () => new Secret(tokenKeysOf(keys.map((key) => new Uint8Array(Buffer.from(key, 'base64'))))),
   );
-}
-
-function redisOf(text: string): RedisConfig | undefined {
-  if (text.startsWith('/')) return { address: text, connection: new Secret({ path: text, db: 0 }) };
-  const url = attempt(() => new URL(text));
-  if (!url) return undefined;
-  if (url.protocol === 'redis+unix:') return unixRedisOf(url);
-  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') return undefined;
-  const db = databaseOf(url.pathname.replace(/^\//, ''));
-  if (url.hostname === '' || url.search !== '' || url.hash !== '' || db === undefined) return undefined;
-  const username = attempt(() => decodeURIComponent(url.username));
-  const password = attempt(() => decodeURIComponent(url.password));
-  if (username === undefined || password === undefined) return undefined;
-  const port = url.port === '' ? 6379 : Number(url.port);
-  return {
-    address: `${url.protocol}//${url.hostname}:${port}/${db}`,
-    connection: new Secret({
-      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-      port,
-      db,
-      ...(username === '' ? {} : { username }),
-      ...(password === '' ? {} : { password }),
-      ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
-    }),
-  };
-}
-
-function unixRedisOf(url: URL): RedisConfig | undefined {
-  const path = attempt(() => decodeURIComponent(url.pathname));
-  const db = databaseOf(url.searchParams.get('db') ?? '');
-  if (url.host !== '' || url.username !== '' || !path || path === '/' || db === undefined) return undefined;
-  return { address: path, connection: new Secret({ path, db }) };
-}
-
-function databaseOf(text: string): number | undefined {
-  if (text === '') return 0;
-  return /^\d{1,5}$/.test(text) ? Number(text) : undefined;
 }
 
 function copyTargetOf(text: string): Secret<CopyTarget> | undefined {

@@ -23,8 +23,16 @@ export interface GuardOptions {
   /** The policy's YAML text; or a holder, whose `replace` reloads it while the guard runs. */
   readonly policy: string | PolicyHolder;
   readonly tools: Iterable<ToolDefinition>;
-  /** `redis://…`, `rediss://…`, or ioredis connection options (`{ path }` for a socket). */
+  /**
+   * `redis://…`, `redis+sentinel://…`, `redis+cluster://…` and what else REDIS_URL takes; or ioredis connection options
+   * (`{ path }` for a socket, `{ sentinels, name }`), or `{ cluster: [{ host, port }] }`.
+   */
   readonly redis: string | NonNullable<OpenRedisOptions['connection']>;
+  /**
+   * How many replicas of each master have to hold a write before it counts. Default: 1 with Sentinel and in a Cluster,
+   * else 0; the same in every part.
+   */
+  readonly replicas?: number;
   /**
    * At least 32 random bytes, or their base64; the same as the executor's and the approval service's. While it is being
    * changed: the base64 of the new one, a comma, and that of the old one.
@@ -49,7 +57,8 @@ export interface OpenGuard extends Pick<Guard, 'call' | 'propose' | 'attach'> {
 
 /**
  * The guard in front of every tool call of an agent.
- * @throws PolicyInvalidError with every problem and its line; ProposalKeyTooShort; ToolDefinitionInvalid
+ * @throws PolicyInvalidError with every problem and its line; ProposalKeyTooShort; ToolDefinitionInvalid;
+ *   RedisAddressInvalid
  */
 export function createGuard(options: GuardOptions): OpenGuard {
   const registry = new ToolRegistry(options.tools);
@@ -67,6 +76,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
 
   const connections = openRedis({
     ...(typeof options.redis === 'string' ? { url: options.redis } : { connection: options.redis }),
+    replicas: options.replicas,
     name: 'countersign-guard',
     onError: onceAnOutage(logger),
   });

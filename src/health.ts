@@ -1,8 +1,7 @@
 import type { ServerResponse } from 'node:http';
-import type { Redis } from 'ioredis';
 import type { SealingHealth } from './audit-files/sealer.ts';
 import { PERMIT_LIFE_MS } from './core/switch/write-switch.ts';
-import { checkRedis, RedisUnfit } from './redis/connection.ts';
+import { checkRedis, type RedisClient, RedisUnfit } from './redis/connection.ts';
 import type { SlackHealth } from './slack/app.ts';
 
 /** `warning`: it works, and somebody should look. `failing`: people cannot decide, or writes cannot run, or soon. */
@@ -55,7 +54,7 @@ export class Health {
   readonly #audit: () => SealingHealth;
   #stopping = false;
 
-  constructor({ redis, audit }: { redis: Redis; audit: () => SealingHealth }) {
+  constructor({ redis, audit }: { redis: RedisClient; audit: () => SealingHealth }) {
     this.#redis = new RedisLook(redis);
     this.#audit = audit;
   }
@@ -99,7 +98,11 @@ export class ExecutorHealth {
   readonly #policyInForce: () => boolean;
   #stopping = false;
 
-  constructor(parts: { redis: Redis; takesJobs: () => Promise<boolean>; policyInForce: () => boolean }) {
+  constructor(parts: {
+    redis: RedisClient;
+    takesJobs: () => Promise<boolean>;
+    policyInForce: () => boolean;
+  }) {
     this.#redis = new RedisLook(parts.redis);
     this.#takesJobs = parts.takesJobs;
     this.#policyInForce = parts.policyInForce;
@@ -151,10 +154,10 @@ function answerWith(
 }
 
 class RedisLook {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   #asked: { at: number; answer: Promise<RedisHealth> } | undefined;
 
-  constructor(redis: Redis) {
+  constructor(redis: RedisClient) {
     this.#redis = redis;
   }
 
@@ -167,7 +170,7 @@ class RedisLook {
   }
 }
 
-async function lookAt(redis: Redis): Promise<RedisHealth> {
+async function lookAt(redis: RedisClient): Promise<RedisHealth> {
   try {
     const { warnings, refusesWrites } = await checkRedis(redis);
     if (refusesWrites !== undefined) return { ok: false, problem: refusesWrites, warnings };

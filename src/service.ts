@@ -262,6 +262,7 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
   const { shards, startDeadlineMs } = config;
   const connections = openRedis({
     connection: config.redis.connection.reveal(),
+    replicas: config.redis.replicas,
     name,
     onError: onceAnOutage(logger),
   });

@@ -399,9 +399,83 @@ describe('REDIS_URL', () => {
     const { redis } = configOf('cli', { REDIS_URL: text });
     expect(redis.connection.reveal()).toEqual(connection);
     expect(redis.address).toBe(address);
+    expect(redis.replicas).toBe(0);
     const client = new Redis({ ...redis.connection.reveal(), lazyConnect: true });
     expect(client.options).toMatchObject(connection);
     client.disconnect();
+  });
+
+  it.each([
+    [
+      'redis+sentinel://a:1,b,[::1]:2/mymaster',
+      {
+        sentinels: [
+          { host: 'a', port: 1 },
+          { host: 'b', port: 26_379 },
+          { host: '::1', port: 2 },
+        ],
+        name: 'mymaster',
+        db: 0,
+      },
+      'redis+sentinel://a:1,b:26379,[::1]:2/mymaster/0',
+    ],
+    [
+      'rediss+sentinel://me:p%40ss@a:1/my%2Fmaster/3?sentinelUsername=you&sentinelPassword=w%26rd',
+      {
+        sentinels: [{ host: 'a', port: 1 }],
+        name: 'my/master',
+        db: 3,
+        username: 'me',
+        password: 'p@ss',
+        sentinelUsername: 'you',
+        sentinelPassword: 'w&rd',
+        tls: {},
+        sentinelTLS: {},
+        enableTLSForSentinelMode: true,
+      },
+      'rediss+sentinel://a:1/my/master/3',
+    ],
+    [
+      'redis+cluster://:secret@a:1,b',
+      {
+        cluster: [
+          { host: 'a', port: 1 },
+          { host: 'b', port: 6379 },
+        ],
+        password: 'secret',
+      },
+      'redis+cluster://a:1,b:6379',
+    ],
+    ['rediss+cluster://a:1/0', { cluster: [{ host: 'a', port: 1 }], tls: {} }, 'rediss+cluster://a:1'],
+  ])('%s, where one replica has to hold what counts', (text, connection, address) => {
+    const { redis } = configOf('cli', { REDIS_URL: text });
+    expect(redis.connection.reveal()).toEqual(connection);
+    expect(redis.address).toBe(address);
+    expect(redis.replicas).toBe(1);
+  });
+
+  it.each([
+    ['redis+sentinel://a:1,b:2', 'the name under which the Sentinels know the master'],
+    ['redis+sentinel://a:1/m/2/3', 'the name under which the Sentinels know the master'],
+    ['redis+sentinel://a:1/m/x', 'a database that is no number'],
+    ['redis+sentinel://a:1/m?password=pa55word', '?sentinelUsername='],
+    ['redis+cluster://a:1,,b:2', 'host:port, with commas between them'],
+    ['redis+cluster://a:99999', 'host:port, with commas between them'],
+    ['redis+cluster://', 'host:port, with commas between them'],
+    ['redis+cluster://a:1/2', 'database 0 alone'],
+    ['redis+cluster://:pa55%word@a:1', 'written %25'],
+    ['redis+cluster://me:pa55word@x@a:1', 'scheme://user:password@host:port'],
+  ])('refuses %s, says what is wrong with it, and repeats nothing of it', (text, why) => {
+    const problems = problemsOf('cli', { REDIS_URL: text });
+    expect(problems).toEqual([expect.stringContaining(why)]);
+    expect(problems[0]).not.toMatch(/pa55/);
+  });
+
+  it('takes the number of replicas that have to hold what counts from COUNTERSIGN_REDIS_REPLICAS', () => {
+    const cluster = { REDIS_URL: 'redis+cluster://a:1' };
+    expect(configOf('cli', { ...cluster, COUNTERSIGN_REDIS_REPLICAS: '0' }).redis.replicas).toBe(0);
+    expect(configOf('cli', { COUNTERSIGN_REDIS_REPLICAS: '2' }).redis.replicas).toBe(2);
+    expect(problemsOf('cli', { COUNTERSIGN_REDIS_REPLICAS: '6' })).toHaveLength(1);
   });
 
   it.each([

@@ -1,8 +1,10 @@
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
-import { Redis } from 'ioredis';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Dispatch } from '../core/execution/dispatch.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
+import { ClusterClient } from '../redis/cluster-client.ts';
 import { answerOf, sendCanaries } from '../redis/connection.ts';
+import type { NodeConnection } from '../redis/redis-address.ts';
 import { before } from './before.ts';
 import { type Attempt, Execution, type ExecutionParts } from './execution.ts';
 import {
@@ -33,6 +35,8 @@ const FAULT_PAUSE_MS = 2_000;
 const JOB_LOCK_MS = 10_000;
 /** Above the 10 s for which BullMQ blocks at most: a connection that owes an answer for this long is dead, and replaced. */
 const SILENT_AT_MOST_MS = 12_000;
+/** Who holds which slots: also a node that answers, and is no master any more, is left then. */
+const SLOTS_EVERY_MS = 10_000;
 
 type ProposalWorker = Worker<unknown, JobResult>;
 type ProposalJob = Job<unknown, JobResult>;
@@ -45,7 +49,7 @@ export class ExecutionWorker {
   readonly #parts: ExecutionWorkerParts;
   readonly #execution: Execution;
   readonly #inHand = new Set<Promise<JobResult>>();
-  #connection: Redis | undefined;
+  #connection: Redis | Cluster | undefined;
   #canary: { stop(): void } | undefined;
   #workers: ProposalWorker[] = [];
   #stopping = false;
@@ -189,13 +193,32 @@ async function closed(worker: ProposalWorker, force: boolean): Promise<void> {
 }
 
 /** A worker blocks while it waits for jobs, and outlives Redis's absence: no time limit of a command, and nothing given up. */
-function patient(connection: Redis): Redis {
-  const { commandTimeout: _limit, replyMapping: _mapping, ...options } = connection.options;
+function patient(connection: QueueConnection): Redis | Cluster {
+  if (connection instanceof ClusterClient) {
+    return new Cluster([...connection.known], {
+      redisOptions: patientSettings(connection.nodeSettings),
+      dnsLookup: (host, found) => found(null, host),
+      enableReadyCheck: false,
+      slotsRefreshInterval: SLOTS_EVERY_MS,
+    });
+  }
   return new Redis({
+    ...patientSettings(connection.options),
+    enableOfflineQueue: true,
+    // As many connections as there are shards: that the master is another one is told to the process's own.
+    failoverDetector: false,
+  });
+}
+
+function patientSettings({
+  commandTimeout: _limit,
+  replyMapping: _mapping,
+  ...options
+}: RedisOptions): NodeConnection {
+  return {
     ...options,
     socketTimeout: SILENT_AT_MOST_MS,
     maxRetriesPerRequest: null,
-    enableOfflineQueue: true,
     autoResendUnfulfilledCommands: true,
-  });
+  };
 }

@@ -1,10 +1,10 @@
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { ProposalStatus } from '../core/proposal/proposal.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
+import type { RedisClient } from '../redis/connection.ts';
 
 /** The connection that all of a process's queues share. Workers make patient ones of their own like it. */
-export type QueueConnection = Redis;
+export type QueueConnection = RedisClient;
 
 /** BullMQ refuses `:` in a queue's name; the shard stands in the prefix, where Redis Cluster reads its hash tag. */
 export const QUEUE_NAME = 'proposals';

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { PersonId, slackIdsOf } from '../core/identity/ids.ts';
 import {
@@ -9,6 +8,7 @@ import {
   type ArmingRequests,
 } from '../core/switch/arming.ts';
 import { type SwitchScope, scopeKey } from '../core/switch/scope.ts';
+import type { RedisClient } from './connection.ts';
 import { armingKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
@@ -25,7 +25,7 @@ interface Ask {
 export class ArmingRequestsRedis implements ArmingRequests {
   readonly #scripts: Scripts;
 
-  constructor({ redis }: { redis: Redis }) {
+  constructor({ redis }: { redis: RedisClient }) {
     this.#scripts = new Scripts(redis);
   }
 

@@ -1,10 +1,9 @@
-import type { Redis } from 'ioredis';
 import type { AuditEntry, AuditKind } from '../core/audit/audit-entry.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import { placeIn } from '../core/audit/audit-stream.ts';
 import { TenantId } from '../core/identity/ids.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
-import { answerOf, StoreDamaged } from './connection.ts';
+import { answerOf, type RedisClient, StoreDamaged } from './connection.ts';
 import { shardKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
 import { StreamPage, storedAuditEntry } from './stored-audit-entry.ts';
@@ -16,11 +15,11 @@ const PAGE = 500;
 const COMMON_SHARD = 0;
 
 export class AuditLogRedis implements AuditLog {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #shards: number;
   readonly #scripts: Scripts;
 
-  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+  constructor({ redis, shards }: { redis: RedisClient; shards: number }) {
     this.#redis = redis;
     this.#shards = shards;
     this.#scripts = new Scripts(redis);

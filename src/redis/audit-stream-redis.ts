@@ -1,4 +1,3 @@
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { AuditEntry } from '../core/audit/audit-entry.ts';
 import {
@@ -14,6 +13,7 @@ import {
 import { ChainName } from '../core/audit/sealed-line.ts';
 import { TenantId } from '../core/identity/ids.ts';
 import { shardOfTenant } from '../core/proposal/proposal-id.ts';
+import type { RedisClient } from './connection.ts';
 import { Scripts } from './scripts.ts';
 import { StreamPage, storedAuditEntry } from './stored-audit-entry.ts';
 
@@ -27,7 +27,7 @@ export class AuditStreamRedis implements AuditStream {
   readonly #scripts: Scripts;
   readonly #leaseMs: number;
 
-  constructor(options: { redis: Redis; shards: number; leaseMs?: number }) {
+  constructor(options: { redis: RedisClient; shards: number; leaseMs?: number }) {
     this.shards = options.shards;
     this.#scripts = new Scripts(options.redis);
     this.#leaseMs = options.leaseMs ?? SEALER_LEASE_MS;

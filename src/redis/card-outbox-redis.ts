@@ -4,6 +4,7 @@ import type { CardRef } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
 import type { CardClaim, CardOutbox, Rate } from '../core/proposal/proposal-store.ts';
 import { Channels } from './channels.ts';
+import type { RedisClient } from './connection.ts';
 import { cardsChannel, paceKey, proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
@@ -20,7 +21,7 @@ export class CardOutboxRedis implements CardOutbox {
   /** Where the next claim begins, so that a shard with a flood does not starve the others. */
   #next = 0;
 
-  constructor({ redis, subscriber, shards }: { redis: Redis; subscriber: Redis; shards: number }) {
+  constructor({ redis, subscriber, shards }: { redis: RedisClient; subscriber: Redis; shards: number }) {
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
     this.#channels = Channels.of(subscriber);

@@ -1,6 +1,16 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import { ClusterClient } from './cluster-client.ts';
+import { clusterListener } from './cluster-listener.ts';
 import { SHARD_COUNT_KEY } from './keys.ts';
+import {
+  type ClusterConnection,
+  isCluster,
+  type NodeConnection,
+  type RedisConnection,
+  redisAddressOf,
+  replicasByDefault,
+} from './redis-address.ts';
 
 /** How long anything waits for Redis before it says `StoreUnavailable`. */
 export const ANSWER_TIMEOUT_MS = 2_000;
@@ -15,28 +25,43 @@ const SILENT_AT_MOST_MS = 3_000;
 /** How often one is asked that nothing else is asked on, as that of the subscriptions: it owes an answer then. */
 const CANARY_EVERY_MS = 2_000;
 const RECONNECT_AT_MOST_EVERY_MS = 500;
+/** A Sentinel that does not answer is passed over for the next one. */
+const SENTINEL_ANSWER_MS = 700;
+const SENTINEL_RECONNECT_MS = 2_000;
+
+/** One Redis or what Sentinels say is the master, or a Cluster. */
+export type RedisClient = Redis | ClusterClient;
 
 /** Own connections for commands and for subscriptions: a subscribing connection takes no commands. */
 export interface RedisConnections {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
+  /** Of a Cluster: to any of its nodes. */
   readonly subscriber: Redis;
+  /** How many replicas of each master have to hold a write before it counts. */
+  readonly replicas: number;
   close(): void;
 }
 
 export interface OpenRedisOptions {
-  /** `redis://…` or `rediss://…`; or everything in `connection`. */
+  /** In any of the forms that `redisAddressOf` reads; or everything in `connection`. */
   url?: string | undefined;
-  connection?: Omit<RedisOptions, 'replyMapping'> | undefined;
+  connection?: RedisConnection | undefined;
+  /** Default: 1 with Sentinel and in a Cluster, else 0. */
+  replicas?: number | undefined;
   /** Shown by `CLIENT LIST`. */
   name?: string | undefined;
   /** Connection errors, for the log. What was asked meanwhile is rejected anyway. */
   onError?: ((error: Error) => void) | undefined;
 }
 
-/** Connects in the background and goes on connecting; what is asked meanwhile fails within ANSWER_TIMEOUT_MS. */
+/**
+ * Connects in the background and goes on connecting; what is asked meanwhile fails within ANSWER_TIMEOUT_MS.
+ * @throws RedisAddressInvalid
+ */
 export function openRedis(options: OpenRedisOptions): RedisConnections {
-  const settings: Omit<RedisOptions, 'replyMapping'> = {
-    ...options.connection,
+  const connection =
+    options.url === undefined ? (options.connection ?? {}) : redisAddressOf(options.url).connection;
+  const settings: NodeConnection = {
     connectionName: options.name ?? 'countersign',
     connectTimeout: ANSWER_TIMEOUT_MS,
     commandTimeout: COMMAND_TIMEOUT_MS,
@@ -48,16 +73,21 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
     maxRetriesPerRequest: 0,
     retryStrategy: (attempt) => Math.min(attempt * 50, RECONNECT_AT_MOST_EVERY_MS),
   };
-  const connect = () => (options.url === undefined ? new Redis(settings) : new Redis(options.url, settings));
-  const redis = connect();
-  const subscriber = connect();
-  for (const connection of [redis, subscriber]) {
-    connection.on('error', (error: Error) => options.onError?.(error));
-  }
-  const canaries = [redis, subscriber].map(sendCanaries);
+  const { redis, subscriber } = isCluster(connection)
+    ? toCluster(connection, settings)
+    : toNode(connection, settings);
+  const onError = (error: Error) => options.onError?.(error);
+  redis.on('error', onError);
+  subscriber.on('error', onError);
+  if (redis instanceof ClusterClient) redis.on('node error', onError);
+  const canaries = [
+    sendCanaries(redis),
+    isCluster(connection) ? watchCluster(subscriber) : sendCanaries(subscriber),
+  ];
   return {
     redis,
     subscriber,
+    replicas: options.replicas ?? replicasByDefault(connection),
     close() {
       for (const canary of canaries) canary.stop();
       redis.disconnect();
@@ -66,13 +96,59 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
   };
 }
 
+function toCluster(connection: ClusterConnection, settings: NodeConnection) {
+  const redis = new ClusterClient(connection, settings);
+  return { redis, subscriber: clusterListener(redis, connection) };
+}
+
+function toNode(connection: NodeConnection, settings: NodeConnection) {
+  const all = { ...connection, ...settings, ...(connection.sentinels ? FAILING_OVER : {}) };
+  return { redis: new Redis(all), subscriber: new Redis(all) };
+}
+
+/** With Sentinels, the connection has to leave a master that is none any more: also one that is merely frozen. */
+const FAILING_OVER: NodeConnection = {
+  connectTimeout: SENTINEL_ANSWER_MS,
+  sentinelCommandTimeout: SENTINEL_ANSWER_MS,
+  sentinelRetryStrategy: (attempt) => Math.min(attempt * 50, RECONNECT_AT_MOST_EVERY_MS),
+  // They tell of a new master; without being asked, and also while the old one still answers.
+  failoverDetector: true,
+  sentinelReconnectStrategy: () => SENTINEL_RECONNECT_MS,
+  // Only connected anew. What was refused is not asked again here.
+  reconnectOnError: (error) => error.message.startsWith('READONLY'),
+};
+
 /** Asks now and then, so that a connection with a `socketTimeout` is found to be dead also where nobody asks anything. */
-export function sendCanaries(connection: Redis): { stop(): void } {
-  const timer = setInterval(() => {
-    if (connection.status === 'ready') connection.ping().catch(() => {});
-  }, CANARY_EVERY_MS);
+export function sendCanaries(connection: Redis | Cluster): { stop(): void } {
+  return every(CANARY_EVERY_MS, () => {
+    for (const node of connection instanceof Cluster ? connection.nodes() : [connection]) {
+      if (node.status === 'ready') node.ping().catch(() => {});
+    }
+  });
+}
+
+/** A node that is cut off from the others answers, and passes on nothing of what they publish: it says so itself. */
+function watchCluster(subscriber: Redis): { stop(): void } {
+  return every(CANARY_EVERY_MS, () => {
+    if (subscriber.status !== 'ready') return;
+    subscriber.cluster('INFO').then(
+      (info) => {
+        if (/^cluster_state:fail/m.test(String(info))) subscriber.disconnect(true);
+      },
+      () => {},
+    );
+  });
+}
+
+function every(ms: number, act: () => void): { stop(): void } {
+  const timer = setInterval(act, ms);
   timer.unref();
   return { stop: () => clearInterval(timer) };
+}
+
+/** The connections to all that take writes: one of them, or each master of a Cluster. */
+export function mastersOf(redis: RedisClient): readonly Redis[] {
+  return redis instanceof ClusterClient ? redis.masters() : [redis];
 }
 
 /** A record, an index or an entry in Redis has a form that no script of ours writes. Nothing was changed. */
@@ -83,7 +159,7 @@ export class StoreDamaged extends Error {
 
 /** Waits for the connection and for the answer, and for both together no longer than `timeoutMs`. */
 export async function answerOf<T>(
-  redis: Redis,
+  redis: Redis | Cluster,
   ask: () => Promise<T>,
   timeoutMs: number = ANSWER_TIMEOUT_MS,
 ): Promise<T> {
@@ -110,10 +186,10 @@ export async function answerOf<T>(
   }
 }
 
-const waitingForReady = new WeakMap<Redis, Promise<void>>();
+const waitingForReady = new WeakMap<Redis | Cluster, Promise<void>>();
 
 /** One set of listeners a connection, however many wait. */
-function ready(redis: Redis): Promise<void> {
+function ready(redis: Redis | Cluster): Promise<void> {
   const waiting = waitingForReady.get(redis);
   if (waiting) return waiting;
   if (redis.status === 'end') return Promise.reject(unavailable('the connection is closed'));
@@ -189,7 +265,7 @@ const OLDEST_MAJOR = 7;
  * @throws RedisUnfit with every problem at once, and the line to type for each.
  * @throws StoreUnavailable
  */
-export async function checkRedis(redis: Redis): Promise<RedisCheck> {
+export async function checkRedis(redis: RedisClient): Promise<RedisCheck> {
   const info = infoFields(
     await answerOf(redis, async () =>
       (await Promise.all(ASKED.map((section) => redis.info(section)))).join('\n'),
@@ -251,7 +327,7 @@ function whyNoWrites(info: ReadonlyMap<string, string>): string | undefined {
  * knows fewer reaches not all of them.
  * @throws RedisUnfit, StoreUnavailable
  */
-export async function agreeOnShards(redis: Redis, shards: number): Promise<void> {
+export async function agreeOnShards(redis: RedisClient, shards: number): Promise<void> {
   const standing = await answerOf(redis, () => redis.set(SHARD_COUNT_KEY, String(shards), 'NX', 'GET'));
   if (standing === null || standing === String(shards)) return;
   throw new RedisUnfit(
@@ -261,24 +337,24 @@ export async function agreeOnShards(redis: Redis, shards: number): Promise<void>
 }
 
 /** As the parts that run here have it; undefined where none has ever started, or it cannot be read. */
-export async function standingShards(redis: Redis): Promise<number | undefined> {
+export async function standingShards(redis: RedisClient): Promise<number | undefined> {
   const text = await answerOf(redis, () => redis.get(SHARD_COUNT_KEY)).catch(() => null);
   return text !== null && /^[1-9][0-9]{0,2}$/.test(text) ? Number(text) : undefined;
 }
 
 /** Where it cannot be read, we say that nothing is kept. */
-async function savesSnapshots(redis: Redis): Promise<boolean> {
+async function savesSnapshots(redis: RedisClient): Promise<boolean> {
   const save = await setting(redis, 'save');
   return save !== undefined && save !== '';
 }
 
 /** `always`, `everysec` or `no`. Where it cannot be read there is no warning: who runs a hosted Redis cannot change it. */
-function appendFsync(redis: Redis): Promise<string | undefined> {
+function appendFsync(redis: RedisClient): Promise<string | undefined> {
   return setting(redis, 'appendfsync');
 }
 
 /** Hosted Redis forbids CONFIG: then we do not know. */
-async function setting(redis: Redis, name: string): Promise<string | undefined> {
+async function setting(redis: RedisClient, name: string): Promise<string | undefined> {
   const answer: unknown = await answerOf(redis, () => redis.config('GET', name).catch(orForbidden));
   return Array.isArray(answer) && typeof answer[1] === 'string' ? answer[1] : undefined;
 }

@@ -1,4 +1,3 @@
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { AgentId, TenantId } from '../core/identity/ids.ts';
 import {
@@ -12,6 +11,7 @@ import {
 import type { CardRef, ProposalStatus } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
+import type { RedisClient } from './connection.ts';
 import { proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
@@ -20,7 +20,7 @@ export class FoldingRedis implements Folding {
   readonly #shards: number;
   readonly #scripts: Scripts;
 
-  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+  constructor({ redis, shards }: { redis: RedisClient; shards: number }) {
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
   }

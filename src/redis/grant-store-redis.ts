@@ -1,4 +1,3 @@
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { GrantId, grantDigest, SignedGrant, shardOfGrant } from '../core/grant/grant.ts';
 import {
@@ -16,7 +15,7 @@ import { ProposalId, shardOfTenant } from '../core/proposal/proposal-id.ts';
 import type { GrantUse } from '../core/proposal/proposal-store.ts';
 import { type ProposalKeys, recordBoxKeys } from '../core/proposal/seal.ts';
 import { Boxes } from './boxes.ts';
-import { answerOf } from './connection.ts';
+import { answerOf, type RedisClient } from './connection.ts';
 import { grantIndexKey, grantKey, grantUsesKey, proposalKey, tenantGrantsKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
@@ -37,12 +36,12 @@ export function grantUseOf({ statement }: SignedGrant): GrantUse {
 }
 
 export class GrantStoreRedis implements GrantStore {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #shards: number;
   readonly #scripts: Scripts;
   readonly #boxes: Boxes;
 
-  constructor({ redis, shards, keys }: { redis: Redis; shards: number; keys: ProposalKeys }) {
+  constructor({ redis, shards, keys }: { redis: RedisClient; shards: number; keys: ProposalKeys }) {
     this.#redis = redis;
     this.#shards = shards;
     this.#scripts = new Scripts(redis);

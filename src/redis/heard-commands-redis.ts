@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { HEARD_FOR_MS, type HeardCommands } from '../core/switch/heard-commands.ts';
+import type { RedisClient } from './connection.ts';
 import { HEARD_COMMANDS_KEY } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
 export class HeardCommandsRedis implements HeardCommands {
   readonly #scripts: Scripts;
 
-  constructor({ redis }: { redis: Redis }) {
+  constructor({ redis }: { redis: RedisClient }) {
     this.#scripts = new Scripts(redis);
   }
 

@@ -9,7 +9,7 @@ import type {
 } from '../core/workspace/installation-store.ts';
 import { Boxes } from './boxes.ts';
 import { Channels } from './channels.ts';
-import { answerOf } from './connection.ts';
+import { answerOf, type RedisClient } from './connection.ts';
 import { INSTALLATIONS_CHANNEL, INSTALLATIONS_KEY } from './keys.ts';
 
 /** KEYS: the hash. ARGV: workspace, what must stand there ('' for anything), what comes there, the channel. */
@@ -24,13 +24,13 @@ return 1`;
  * take one away or put an older one back, and can neither read one nor pass it off as another's.
  */
 export class InstallationStoreRedis implements InstallationStore {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #channels: Channels;
   readonly #boxes: Boxes;
   readonly #app: string;
 
   /** `app` is what the boxes are bound to beside the workspace: the app's client id. */
-  constructor(parts: { redis: Redis; subscriber: Redis; keys: BoxKeys; app: string }) {
+  constructor(parts: { redis: RedisClient; subscriber: Redis; keys: BoxKeys; app: string }) {
     this.#redis = parts.redis;
     this.#channels = Channels.of(parts.subscriber);
     this.#boxes = new Boxes(parts.keys);

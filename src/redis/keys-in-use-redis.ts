@@ -1,7 +1,6 @@
-import type { Redis } from 'ioredis';
 import { TERMINAL_STATUSES } from '../core/proposal/proposal.ts';
 import { boxKeyId } from '../core/secrets/sealed-box.ts';
-import { answerOf } from './connection.ts';
+import { answerOf, type RedisClient } from './connection.ts';
 import { EVERY_GRANT, EVERY_PROPOSAL, INSTALLATIONS_KEY } from './keys.ts';
 
 /** How much of what lies in Redis was sealed with one key. */
@@ -21,7 +20,7 @@ const SCAN_COUNT = 500;
 type Counted = Exclude<keyof KeyUse, 'key'>;
 
 /** Needs no key: which one a box was sealed with stands on it. */
-export async function keysInUse(redis: Redis): Promise<KeyUse[]> {
+export async function keysInUse(redis: RedisClient): Promise<KeyUse[]> {
   const uses = new Map<string, Record<Counted, number>>();
   const count = (box: string | null | undefined, as: Counted) => {
     const key = (box && boxKeyId(box)) || 'none';
@@ -40,7 +39,7 @@ export async function keysInUse(redis: Redis): Promise<KeyUse[]> {
   return [...uses].map(([key, use]) => ({ key, ...use }));
 }
 
-async function* scanned(redis: Redis, match: string): AsyncGenerator<string> {
+async function* scanned(redis: RedisClient, match: string): AsyncGenerator<string> {
   const seen = new Set<string>();
   let cursor = '0';
   do {

@@ -1,6 +1,5 @@
-import type { Redis } from 'ioredis';
 import type { OnceMemory } from '../core/workspace/once.ts';
-import { answerOf } from './connection.ts';
+import { answerOf, type RedisClient } from './connection.ts';
 import { onceKey } from './keys.ts';
 
 /**
@@ -12,9 +11,9 @@ return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'NX')`;
 
 /** One key each, which Redis forgets by itself. */
 export class OnceMemoryRedis implements OnceMemory {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
 
-  constructor({ redis }: { redis: Redis }) {
+  constructor({ redis }: { redis: RedisClient }) {
     this.#redis = redis;
   }
 

@@ -1,4 +1,3 @@
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import {
   type PreviewTask,
@@ -10,6 +9,7 @@ import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
 import { type ProposalKeys, recordBoxKeys } from '../core/proposal/seal.ts';
 import type { Digest } from '../core/tool/digest.ts';
 import { Boxes } from './boxes.ts';
+import type { RedisClient } from './connection.ts';
 import { proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
@@ -28,7 +28,7 @@ export class PreviewTasksRedis implements PreviewTasks {
   /** Where the next claim begins, so that a shard with a flood does not starve the others. */
   #next = 0;
 
-  constructor({ redis, shards, keys }: { redis: Redis; shards: number; keys: ProposalKeys }) {
+  constructor({ redis, shards, keys }: { redis: RedisClient; shards: number; keys: ProposalKeys }) {
     this.#scripts = new Scripts(redis);
     this.#shards = shards;
     this.#boxes = new Boxes(recordBoxKeys(keys));

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { ATTESTATION_RENEWAL_MS, type SignedAttestation } from '../core/approval/attestation.ts';
 import type { SignedDecision } from '../core/approval/decision.ts';
@@ -23,7 +22,7 @@ import type {
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type ProposalKeys, recordBoxKeys, type SealedTerms } from '../core/proposal/seal.ts';
 import { Boxes } from './boxes.ts';
-import { answerOf } from './connection.ts';
+import { answerOf, type RedisClient } from './connection.ts';
 import { EpochMemory } from './epoch-memory.ts';
 import { grantUseOf } from './grant-store-redis.ts';
 import { budgetKey, idempotencyKey, proposalKey, shardKey, tenantIndexKey } from './keys.ts';
@@ -47,7 +46,7 @@ export class ExcludedVote extends Error {
 
 /** The authority over proposals, for any number of processes: each method that changes something is one Lua script. */
 export class ProposalStoreRedis implements ProposalStore {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #shards: number;
   readonly #scripts: Scripts;
   readonly #boxes: Boxes;
@@ -55,7 +54,7 @@ export class ProposalStoreRedis implements ProposalStore {
   readonly #auditBacklogMax: number;
 
   /** @param options.keys of those who may know what proposals hold: Redis never sees it in the clear. */
-  constructor(options: { redis: Redis; shards: number; keys: ProposalKeys; auditBacklogMax?: number }) {
+  constructor(options: { redis: RedisClient; shards: number; keys: ProposalKeys; auditBacklogMax?: number }) {
     const { redis, shards, keys, auditBacklogMax = AUDIT_BACKLOG_MAX } = options;
     this.#redis = redis;
     this.#shards = shards;

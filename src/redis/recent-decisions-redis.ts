@@ -1,16 +1,15 @@
-import type { Redis } from 'ioredis';
 import type { RecentDecisions } from '../core/approval/recent-decisions.ts';
 import type { PersonId } from '../core/identity/ids.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
-import { answerOf } from './connection.ts';
+import { answerOf, type RedisClient } from './connection.ts';
 import { recentDecisionsKey } from './keys.ts';
 
 /** What `decide.lua` keeps of each person's last decisions, in each shard. */
 export class RecentDecisionsRedis implements RecentDecisions {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #shards: number;
 
-  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+  constructor({ redis, shards }: { redis: RedisClient; shards: number }) {
     this.#redis = redis;
     this.#shards = shards;
   }

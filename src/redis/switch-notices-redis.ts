@@ -1,8 +1,8 @@
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { TenantId } from '../core/identity/ids.ts';
 import { shardOfTenant } from '../core/proposal/proposal-id.ts';
 import { type ClaimedNotice, SwitchNotice, type SwitchNotices } from '../core/switch/switch-notice.ts';
+import type { RedisClient } from './connection.ts';
 import { switchNoticeKeys } from './keys.ts';
 import { Scripts } from './scripts.ts';
 
@@ -10,7 +10,7 @@ export class SwitchNoticesRedis implements SwitchNotices {
   readonly #shards: number;
   readonly #scripts: Scripts;
 
-  constructor({ redis, shards }: { redis: Redis; shards: number }) {
+  constructor({ redis, shards }: { redis: RedisClient; shards: number }) {
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
   }

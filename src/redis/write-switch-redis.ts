@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { CallContext } from '../core/identity/call-context.ts';
 import type { PersonId, TenantId } from '../core/identity/ids.ts';
@@ -22,7 +21,7 @@ import {
   type SwitchStatus,
   type WriteSwitch,
 } from '../core/switch/write-switch.ts';
-import { answerOf, infoFields } from './connection.ts';
+import { answerOf, infoFields, type RedisClient } from './connection.ts';
 import { EpochMemory } from './epoch-memory.ts';
 import { type OpenStatus, proposalKey, shardKey, switchNoticeKeys, tenantIndexKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
@@ -52,7 +51,7 @@ interface OffInFlight {
 }
 
 export class WriteSwitchRedis implements WriteSwitch {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #shards: number;
   readonly #startDeadlineMs: number;
   readonly #scripts: Scripts;
@@ -69,7 +68,7 @@ export class WriteSwitchRedis implements WriteSwitch {
     startDeadlineMs = START_DEADLINE_MS,
     onConfirmed = () => {},
   }: {
-    redis: Redis;
+    redis: RedisClient;
     shards: number;
     /** D: how long an executor may take from asking for admission to the start. */
     startDeadlineMs?: number;

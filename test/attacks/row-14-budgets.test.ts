@@ -215,7 +215,7 @@ const atTheStart: AttackCase[] = [
         await companion('hdel', counter);
       }
       const counter = budgetKey(SHARD, counterOf(sealed[0] as SealedTerms));
-      await parts.redis.zunionstore(counter, 2, counter, `{s${SHARD}}:aside`);
+      await parts.redis.zunionstore(counter, 2, [counter, `{s${SHARD}}:aside`]);
       for (const one of sealed.reverse()) await executor.attempt(one.terms.id);
       expect(parts.ran).toHaveLength(3);
       expect(await parts.alarms((sealed[5] as SealedTerms).terms.id)).toEqual(['budget_overused']);

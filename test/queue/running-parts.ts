@@ -11,7 +11,7 @@ import type { ToolDefinition } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import type { ExecutionParts } from '../../src/queue/execution.ts';
-import { openRedis } from '../../src/redis/connection.ts';
+import { openRedis, type RedisClient } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import {
@@ -35,7 +35,7 @@ const LIMITS = { pendingPerAgent: 1_000, pendingPerTenant: 1_000 };
 
 /** The real store, switch and dispatch over one Redis, and what a guard and an approval service do with them. */
 export class RunningParts {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly store: ProposalStoreRedis;
   readonly writeSwitch: WriteSwitchRedis;
   readonly dispatch: DispatchBullMQ;

@@ -1,8 +1,13 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import type { Redis } from 'ioredis';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
-import { answerOf, checkRedis, openRedis, type RedisConnections } from '../../src/redis/connection.ts';
+import {
+  answerOf,
+  checkRedis,
+  openRedis,
+  type RedisClient,
+  type RedisConnections,
+} from '../../src/redis/connection.ts';
 import { RedisProxy } from '../faults/redis-proxy.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 
@@ -132,7 +137,8 @@ describe('a connection', () => {
       code: 'store_unavailable',
     });
     proxy.heal();
-    const answers = (asked: Redis) => () => answerOf(asked, () => asked.ping(), 100).catch(() => 'silent');
+    const answers = (asked: RedisClient) => () =>
+      answerOf(asked, () => asked.ping(), 100).catch(() => 'silent');
     await expect.poll(answers(client), { timeout: 15_000 }).toBe('PONG');
     await expect.poll(answers(neverAnswered), { timeout: 15_000 }).toBe('PONG');
     const hears = async () => {

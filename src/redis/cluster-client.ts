@@ -1,0 +1,154 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Cluster, Command, type Redis } from 'ioredis';
+import type { ClusterConnection, NodeAddress, NodeConnection } from './redis-address.ts';
+
+/** How long a command waits for its node's connection. Afterwards it is refused, and is never sent. */
+const NODE_WAIT_MS = 1_000;
+const LOOK_AGAIN_MS = 20;
+/** Who holds which slots is asked again this often while something is amiss. */
+const REFRESH_AT_MOST_EVERY_MS = 250;
+const REFRESH_EVERY_MS = 5_000;
+const REFRESH_TIMEOUT_MS = 500;
+/** A command that a node did not take, as it says (MOVED, TRYAGAIN, CLUSTERDOWN), goes elsewhere this often at most. */
+const REDIRECTIONS = 8;
+const REDIRECTED_AFTER_MS = 100;
+
+/** There is no connection to the node that a command is for. It was not sent. */
+class NodeAway extends Error {
+  override readonly name = 'NodeAway';
+}
+
+/**
+ * ioredis' Cluster, made as strict as our connection to one Redis: a command whose answer was lost is not sent again, and
+ * one that was given up is not sent after all. ioredis lets commands wait without end in a queue of the node that is being
+ * connected to; here they wait before they are handed over, for a time, and each node is connected to at once.
+ */
+export class ClusterClient extends Cluster {
+  /** The nodes that the address names. */
+  readonly known: readonly NodeAddress[];
+  readonly nodeSettings: NodeConnection;
+  #refreshedAt = Number.NEGATIVE_INFINITY;
+  #refreshing: NodeJS.Timeout | undefined;
+
+  constructor({ cluster, ...login }: ClusterConnection, settings: NodeConnection) {
+    const nodeSettings = { ...settings, ...login };
+    super([...cluster], {
+      redisOptions: nodeSettings,
+      // As the nodes name themselves: certificates are for names.
+      dnsLookup: (host, found) => found(null, host),
+      enableOfflineQueue: false,
+      // Ready as soon as it is known who holds what: where some slots have no master, the others still serve.
+      enableReadyCheck: false,
+      maxRedirections: REDIRECTIONS,
+      // Not sent again where its connection was lost: what became of it is not known.
+      retryDelayOnFailover: 0,
+      retryDelayOnClusterDown: REDIRECTED_AFTER_MS,
+      retryDelayOnTryAgain: REDIRECTED_AFTER_MS,
+      slotsRefreshTimeout: REFRESH_TIMEOUT_MS,
+      slotsRefreshInterval: REFRESH_EVERY_MS,
+      clusterRetryStrategy: (attempt) => Math.min(attempt * 50, 500),
+    });
+    this.known = cluster;
+    this.nodeSettings = nodeSettings;
+    this.on('+node', (node: Redis) => {
+      if (node.status === 'wait') node.connect().catch(() => {});
+    });
+    // Its place may be taken by another node, or it comes back: ioredis itself would wait for the next command's MOVED.
+    this.on('-node', () => this.#refreshSoon());
+  }
+
+  /** The connection to the node that holds this key, once it stands. @throws where it does not stand in time. */
+  async nodeOf(key: string): Promise<Redis> {
+    return this.#standing(slotOf(key));
+  }
+
+  /** Their connections, whether they stand or not. */
+  masters(): Redis[] {
+    return this.nodes('master');
+  }
+
+  /** Which of them answer, as far as is known: those whose connection stands. */
+  standingNodes(): NodeAddress[] {
+    return this.nodes('all').filter(isReady).map(addressOfNode);
+  }
+
+  override sendCommand(...[command, stream, node]: Parameters<Cluster['sendCommand']>): unknown {
+    // Of a pipeline, which has chosen its node; or ioredis' own, while it connects.
+    if (stream !== undefined || node !== undefined || this.status !== 'ready') {
+      return super.sendCommand(command, stream, node);
+    }
+    const slot: number | null = command.getSlot();
+    const holder = this.#holderOf(slot);
+    if (holder?.status === 'ready') return this.#hand(command, slot, holder);
+    this.#standing(slot).then(
+      (standing) => {
+        // Nobody waits for it any more.
+        if (!command.isSettled) this.#hand(command, slot, standing);
+      },
+      (error: Error) => command.reject(error),
+    );
+    return command.promise;
+  }
+
+  override disconnect(reconnect = false): void {
+    clearTimeout(this.#refreshing);
+    super.disconnect(reconnect);
+  }
+
+  /** What has no key goes to any master that answers. */
+  #hand(command: Command, slot: number | null, standing: Redis): unknown {
+    return slot === null ? standing.sendCommand(command) : super.sendCommand(command);
+  }
+
+  #holderOf(slot: number | null): Redis | undefined {
+    if (slot === null) return this.masters().find(isReady);
+    const key = this.slots[slot]?.[0];
+    return this.nodes('all').find((node) => nodeText(node) === key);
+  }
+
+  async #standing(slot: number | null): Promise<Redis> {
+    const giveUpAt = performance.now() + NODE_WAIT_MS;
+    for (;;) {
+      const node = this.#holderOf(slot);
+      if (node?.status === 'ready') return node;
+      if (this.status === 'end') throw new NodeAway('the connection is closed');
+      if (performance.now() > giveUpAt) {
+        throw new NodeAway(
+          node ? `no connection to the node ${nodeText(node)}` : 'the node that holds the key is not known',
+        );
+      }
+      if (node?.status === 'wait') node.connect().catch(() => {});
+      this.#refreshSoon();
+      await sleep(LOOK_AGAIN_MS);
+    }
+  }
+
+  #refreshSoon(): void {
+    if (this.#refreshing !== undefined || this.status !== 'ready') return;
+    const pause = Math.max(0, this.#refreshedAt + REFRESH_AT_MOST_EVERY_MS - performance.now());
+    this.#refreshing = setTimeout(() => {
+      this.#refreshing = undefined;
+      this.#refreshedAt = performance.now();
+      if (this.status === 'ready') this.refreshSlotsCache();
+    }, pause);
+    this.#refreshing.unref();
+  }
+}
+
+export function addressOfNode({ options }: Redis): NodeAddress {
+  return { host: options.host ?? '127.0.0.1', port: options.port ?? 6379 };
+}
+
+/** As ioredis names nodes, and as people read it. */
+export function nodeText(node: Redis): string {
+  const { host, port } = addressOfNode(node);
+  return `${host}:${port}`;
+}
+
+function isReady(node: Redis): boolean {
+  return node.status === 'ready';
+}
+
+function slotOf(key: string): number {
+  return new Command('get', [key]).getSlot();
+}
