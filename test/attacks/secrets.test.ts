@@ -96,7 +96,7 @@ describe('secrets planted in a whole installation', () => {
 
   beforeAll(async () => {
     parts = await PartsInProcess.open({
-      redisPath: redis.connectionOptions.path,
+      redis: redis.connectionOptions.path,
       policy: POLICY,
       toolsPath: join(import.meta.dirname, 'planted-tools.ts'),
     });

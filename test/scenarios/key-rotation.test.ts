@@ -43,7 +43,7 @@ describe('a key is changed without stopping', () => {
 
   beforeEach(async () => {
     parts = await PartsInProcess.open({
-      redisPath: redis.connectionOptions.path,
+      redis: redis.connectionOptions.path,
       policy: POLICY,
       toolsPath: join(import.meta.dirname, '..', 'attacks', 'planted-tools.ts'),
     });

@@ -28,6 +28,15 @@ export const CONTEXT = {
 
 type Variables = Readonly<Record<string, string>>;
 
+interface Given {
+  /** As in REDIS_URL. */
+  readonly redis: string;
+  /** Default 1. */
+  readonly shards?: number;
+  readonly policy: string;
+  readonly toolsPath: string;
+}
+
 /** The parts as `countersign` starts them from variables, in this process, so that all they log can be read. */
 export class PartsInProcess {
   readonly keys: GeneratedKeys = generateKeys();
@@ -40,33 +49,28 @@ export class PartsInProcess {
   );
   readonly slack: LocalSlack;
   readonly writeSwitch: WriteSwitchRedis;
-  readonly #redisPath: string;
+  readonly #redis: string;
+  readonly #shards: number;
   readonly #policy: string;
   readonly #toolsPath: string;
   readonly #connections: ReturnType<typeof openRedis>;
   readonly #open = new Set<() => Promise<unknown>>();
 
-  static async open(given: {
-    redisPath: string;
-    policy: string;
-    toolsPath: string;
-  }): Promise<PartsInProcess> {
+  static async open(given: Given): Promise<PartsInProcess> {
     const slack = await startLocalSlack({ world: demoWorld(), delivery: { mode: 'socket' } });
     return new PartsInProcess(slack, given);
   }
 
-  private constructor(
-    slack: LocalSlack,
-    { redisPath, policy, toolsPath }: { redisPath: string; policy: string; toolsPath: string },
-  ) {
+  private constructor(slack: LocalSlack, { redis, shards = 1, policy, toolsPath }: Given) {
     this.slack = slack;
-    this.#redisPath = redisPath;
+    this.#redis = redis;
+    this.#shards = shards;
     this.#policy = policy;
     this.#toolsPath = toolsPath;
     writeFileSync(join(this.directory, 'policy.yaml'), policy);
     mkdirSync(this.auditDirectory);
-    this.#connections = openRedis({ connection: { path: redisPath }, onError: () => {} });
-    this.writeSwitch = new WriteSwitchRedis({ redis: this.#connections.redis, shards: 1 });
+    this.#connections = openRedis({ url: redis, onError: () => {} });
+    this.writeSwitch = new WriteSwitchRedis({ redis: this.#connections.redis, shards });
   }
 
   async armWrites(): Promise<void> {
@@ -112,7 +116,8 @@ export class PartsInProcess {
     const guard = createGuard({
       policy: this.#policy,
       tools: await loadTools(this.#toolsPath),
-      redis: { path: this.#redisPath },
+      redis: this.#redis,
+      shards: this.#shards,
       proposalKey: this.keys.COUNTERSIGN_PROPOSAL_KEY,
       readCredentials: new CredentialsFromEnv({
         COUNTERSIGN_CRED_ACME__PRODUCTION__READ__TOKEN: 'the-read-token',
@@ -128,7 +133,7 @@ export class PartsInProcess {
   store(proposalKey = this.keys.COUNTERSIGN_PROPOSAL_KEY): ProposalStoreRedis {
     return new ProposalStoreRedis({
       redis: this.#connections.redis,
-      shards: 1,
+      shards: this.#shards,
       keys: proposalKeysIn(proposalKey),
     });
   }
@@ -156,7 +161,8 @@ export class PartsInProcess {
 
   #common(): Variables {
     return {
-      REDIS_URL: this.#redisPath,
+      REDIS_URL: this.#redis,
+      COUNTERSIGN_SHARDS: String(this.#shards),
       COUNTERSIGN_POLICY: join(this.directory, 'policy.yaml'),
       COUNTERSIGN_TOOLS: this.#toolsPath,
       COUNTERSIGN_PROPOSAL_KEY: this.keys.COUNTERSIGN_PROPOSAL_KEY,
