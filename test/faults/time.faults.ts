@@ -1,6 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { verifyAudit } from '../../src/audit-files/verify.ts';
 import { auditKeyId, auditPublicKeyOf } from '../../src/core/audit/checkpoint.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
+import { findWorkspace } from '../../src/sandbox/slack/slack-world.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import {
   CONTEXT,
@@ -15,6 +15,7 @@ import {
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
 import { ledgerPolicy } from './ledger-policy.ts';
+import { PreloadedParts } from './preloaded-parts.ts';
 import { tally } from './tally.ts';
 
 /**
@@ -29,13 +30,11 @@ const POLICY = ledgerPolicy({ expiresIn: '1m', startWithin: '1m' });
 
 type Part = 'guard' | 'approvals' | 'executor';
 const PARTS: readonly Part[] = ['guard', 'approvals', 'executor'];
-const PRELOAD = new URL('./shifted-clock.mjs', import.meta.url).href;
-const CLI = new URL('../../src/cli.ts', import.meta.url).pathname;
 
 describe('a clock steps by an hour', () => {
   let world: LedgerInstallation;
   let began: number;
-  const children: ChildProcess[] = [];
+  let parts: PreloadedParts;
   const heard: { entry: string; proposed?: ProposalId; result?: unknown; error?: string; now: number }[] = [];
   const left: ProposalId[] = [];
   let agent: ChildProcess;
@@ -47,49 +46,31 @@ describe('a clock steps by an hour', () => {
     // The same parts again, each over a clock that can be set.
     await Promise.all([world.approvals.stop(), world.executor.stop()]);
     for (const part of PARTS) step(part, 0);
+    const variables = (which: string) => ({ SHIFTED_CLOCK: clockFile(which) });
+    parts = new PreloadedParts(world.directory, new URL('./shifted-clock.mjs', import.meta.url), variables);
     await Promise.all([
-      part('approvals', [CLI, '--env', world.approvals.envPath, 'start']),
-      part('executor', [CLI, '--env', world.executor.envPath, 'executor']),
+      parts.cli('approvals', world.approvals.envPath, 'start'),
+      parts.cli('executor', world.executor.envPath, 'executor'),
     ]);
-    const settings = {
+    agent = parts.program('guard', 'line-agent.mjs', {
       createGuardFrom: new URL('../../src/create-guard.ts', import.meta.url).href,
       policyPath: world.policyPath,
       toolsPath: world.toolsPath,
       redis: world.redis.connectionOptions,
       proposalKey: world.keys.COUNTERSIGN_PROPOSAL_KEY,
       context: CONTEXT,
-    };
-    agent = started('guard', [join(import.meta.dirname, 'line-agent.mjs'), JSON.stringify(settings)]);
+    });
     if (agent.stdout === null) throw new Error('the agent has no output');
     createInterface({ input: agent.stdout }).on('line', (line) => heard.push(JSON.parse(line)));
   });
 
   afterAll(async () => {
-    for (const child of children) await ended(child, 'SIGKILL');
+    await parts?.end('SIGKILL');
     await world?.stop();
   });
 
-  const clockFile = (which: Part) => join(world.directory, `${which}.clock`);
+  const clockFile = (which: string) => join(world.directory, `${which}.clock`);
   const step = (which: Part, ahead: number) => writeFileSync(clockFile(which), String(ahead));
-
-  function started(which: Part, args: readonly string[]): ChildProcess {
-    const child = spawn(process.execPath, ['--import', PRELOAD, '--import', 'tsx', ...args], {
-      cwd: join(import.meta.dirname, '..', '..'),
-      env: { PATH: process.env.PATH, SHIFTED_CLOCK: clockFile(which) },
-      stdio:
-        which === 'guard'
-          ? ['pipe', 'pipe', 'inherit']
-          : ['ignore', openSync(join(world.directory, `${which}.log`), 'a'), 'inherit', 'ipc'],
-    });
-    children.push(child);
-    return child;
-  }
-
-  async function part(which: Part, args: readonly string[]): Promise<void> {
-    const child = started(which, args);
-    const ready = await Promise.race([once(child, 'message'), once(child, 'exit')]);
-    if (typeof ready[0] !== 'object') throw new Error(`${which} ended with ${ready[0]} before it was ready`);
-  }
 
   const said = (entry: string) => heard.filter((line) => line.entry === entry);
   async function propose(entry: string): Promise<ProposalId> {
@@ -156,6 +137,35 @@ describe('a clock steps by an hour', () => {
     expect(await status(deny)).toBe('denied');
   });
 
+  it('who was taken out of the group may decide no longer, though the clock is set back', async () => {
+    const row = tally('a clock steps by an hour');
+    const before = await propose('while in the group');
+    await decided(before, 'approve');
+    const asked = performance.now();
+    const group = findWorkspace(world.slack.world, 'T0ACME')?.groups.find(({ id }) => id === 'S0SUPPORT');
+    if (group === undefined) throw new Error('no group');
+    const members = group.users;
+    group.users = members.filter((user) => user !== 'U0ANA');
+    // For half a minute the members of a group are remembered; by the wall clock it would be ever the same moment.
+    for (const back of [10_000, 20_000, 30_000]) {
+      await sleep(Math.max(0, asked + back - performance.now()));
+      step('approvals', -back);
+      row.injected();
+    }
+    await sleep(5_000);
+    const after = await propose('out of the group');
+    const card = await world.card(after);
+    await world.ana.click(card, ACTIONS.approve);
+    const refused = async () =>
+      (await world.audit.read({ proposal: after, limit: 100 })).map(({ detail }) => detail.refusal);
+    await expect.poll(refused, WAIT).toContain('not_an_approver');
+    row.lost((await status(after)) === 'pending' ? 0 : 1);
+    expect(await status(after)).toBe('pending');
+    group.users = members;
+    step('approvals', 0);
+    left.push(after);
+  });
+
   it('what nobody decided expires by its deadline and not before', async () => {
     const row = tally('a clock steps by an hour');
     // Once more, so that also the clock by which they expire is wrong.
@@ -185,13 +195,12 @@ describe('a clock steps by an hour', () => {
   it('each approved call ran once, and nothing else did', () => {
     const ledger = world.ledger();
     tally('a clock steps by an hour').doubled(ledger.length - new Set(ledger).size);
-    expect(ledger.toSorted()).toEqual(
-      steps.map(([which, by]) => `${which.join('+')} ${by > 0 ? 'ahead' : 'back'}: approve`).toSorted(),
-    );
+    const approved = steps.map(([which, by]) => `${which.join('+')} ${by > 0 ? 'ahead' : 'back'}: approve`);
+    expect(ledger.toSorted()).toEqual([...approved, 'while in the group'].toSorted());
   });
 
   it('the sealer signs by Redis’s clock, and what it sealed verifies', async () => {
-    for (const child of children) await ended(child, 'SIGTERM');
+    await parts.end('SIGTERM');
     const key = auditPublicKeyOf(world.keys.COUNTERSIGN_AUDIT_PUBLIC_KEY);
     const report = verifyAudit(world.auditDirectory, { keys: new Map([[auditKeyId(key), key]]) });
     tally('a clock steps by an hour').audit(report.verdict === 'intact');
@@ -205,13 +214,6 @@ describe('a clock steps by an hour', () => {
     }
   });
 });
-
-async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, 'exit');
-  child.kill(signal);
-  await exit;
-}
 
 function checkpointTimes(directory: string): number[] {
   return readdirSync(directory, { recursive: true, encoding: 'utf8' })
