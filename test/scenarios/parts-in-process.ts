@@ -14,6 +14,7 @@ import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
 import { type LocalSlack, startLocalSlack } from '../../src/sandbox/slack/local-slack.ts';
 import type { SeenMessage } from '../../src/sandbox/slack/person-interface.ts';
 import { SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
+import type { SlackWorld } from '../../src/sandbox/slack/slack-world.ts';
 import { type RunningPart, startApprovalService, startExecutor } from '../../src/service.ts';
 import { loadTools } from '../../src/tools-module.ts';
 
@@ -35,6 +36,8 @@ interface Given {
   readonly shards?: number;
   readonly policy: string;
   readonly toolsPath: string;
+  /** Default: the demo's. */
+  readonly world?: SlackWorld;
 }
 
 /** The parts as `countersign` starts them from variables, in this process, so that all they log can be read. */
@@ -57,7 +60,8 @@ export class PartsInProcess {
   readonly #open = new Set<() => Promise<unknown>>();
 
   static async open(given: Given): Promise<PartsInProcess> {
-    const slack = await startLocalSlack({ world: demoWorld(), delivery: { mode: 'socket' } });
+    const world = given.world ?? demoWorld();
+    const slack = await startLocalSlack({ world, delivery: { mode: 'socket' } });
     return new PartsInProcess(slack, given);
   }
 
@@ -142,9 +146,9 @@ export class PartsInProcess {
     return new SlackPerson(this.slack.url, { team: 'T0ACME', user });
   }
 
-  card(proposal: string, saying = 'Approval needed'): Promise<SeenMessage> {
+  card(proposal: string, saying = 'Approval needed', channel = CHANNEL): Promise<SeenMessage> {
     return this.person('U0CHEN').waitForMessage(
-      CHANNEL,
+      channel,
       ({ blocks }) =>
         JSON.stringify(blocks).includes(proposal) && JSON.stringify(blocks[0] ?? {}).includes(saying),
       30_000,
