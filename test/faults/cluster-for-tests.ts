@@ -171,23 +171,28 @@ export class ClusterForTests {
     return found as ClusterNode;
   }
 
-  /** As whoever reshards does it: key by key, while everybody goes on. */
+  /** As whoever reshards does it: key by key, while everybody goes on. Ends also what `beginMove` began. */
   async moveShard(shard: number, to: ClusterNode): Promise<void> {
     const slot = await this.slotOf(shard);
     const from = await this.masterOf(shard);
     if (from === to) return;
-    await to.client.cluster('SETSLOT', slot, 'IMPORTING', from.id);
-    await from.client.cluster('SETSLOT', slot, 'MIGRATING', to.id);
+    await this.beginMove(shard, to);
     for (;;) {
       const keys = (await from.client.cluster('GETKEYSINSLOT', slot, KEYS_AT_A_TIME)) as string[];
       if (keys.length === 0) break;
       await from.client.migrate('127.0.0.1', to.port, '', 0, ANSWER_MS, 'KEYS', ...keys);
     }
-    // The target first: should it be the source, and the target die, nobody would have the slot.
-    for (const node of [to, from]) await node.client.cluster('SETSLOT', slot, 'NODE', to.id);
-    for (const node of await this.masters()) {
-      if (node !== to && node !== from) await node.client.cluster('SETSLOT', slot, 'NODE', to.id);
-    }
+    // The target first: were it the source, and the target died, nobody would have the slot.
+    const others = (await this.masters()).filter((node) => node !== to && node !== from);
+    for (const node of [to, from, ...others]) await node.client.cluster('SETSLOT', slot, 'NODE', to.id);
+  }
+
+  /** From here on its slot is on its way, with no key moved yet. */
+  async beginMove(shard: number, to: ClusterNode): Promise<void> {
+    const slot = await this.slotOf(shard);
+    const from = await this.masterOf(shard);
+    await to.client.cluster('SETSLOT', slot, 'IMPORTING', from.id);
+    await from.client.cluster('SETSLOT', slot, 'MIGRATING', to.id);
   }
 
   async stop(): Promise<void> {
