@@ -80,8 +80,8 @@ export function createGuard(options: GuardOptions): OpenGuard {
     name: 'countersign-guard',
     onError: onceAnOutage(logger),
   });
-  const { redis, subscriber } = connections;
-  const store = new ProposalStoreRedis({ redis, shards, keys: proposalKeys });
+  const { redis, subscriber, replicas } = connections;
+  const store = new ProposalStoreRedis({ redis, shards, replicas, keys: proposalKeys });
   const dispatch = new DispatchBullMQ({ connection: redis, shards });
   const closing = new AbortController();
   // As many as there are calls that wait.
@@ -91,8 +91,8 @@ export function createGuard(options: GuardOptions): OpenGuard {
     registry,
     proposalKeys,
     store,
-    writeSwitch: new WriteSwitchRedis({ redis, shards }),
-    grants: new GrantStoreRedis({ redis, shards, keys: proposalKeys }),
+    writeSwitch: new WriteSwitchRedis({ redis, shards, replicas }),
+    grants: new GrantStoreRedis({ redis, shards, replicas, keys: proposalKeys }),
     audit: new AuditLogRedis({ redis, shards }),
     dispatch,
     waiter: new Waiter({ store, news: new ProposalNewsRedis({ subscriber, shards }) }),
@@ -108,7 +108,9 @@ export function createGuard(options: GuardOptions): OpenGuard {
     propose: (call, context) => guard.propose(call, context),
     attach: (id, context) => guard.attach(id, context),
     async ready() {
-      for (const warning of (await checkRedis(redis)).warnings) logger.warn(warning);
+      const { warnings, refusesWrites } = await checkRedis(redis, { replicas: connections.replicas, shards });
+      for (const warning of warnings) logger.warn(warning);
+      if (refusesWrites !== undefined) logger.error(refusesWrites);
       await agreeOnShards(redis, shards);
     },
     async close() {

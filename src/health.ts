@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { SealingHealth } from './audit-files/sealer.ts';
 import { PERMIT_LIFE_MS } from './core/switch/write-switch.ts';
-import { checkRedis, type RedisClient, RedisUnfit } from './redis/connection.ts';
+import { checkRedis, type RedisClient, type RedisNeeds, RedisUnfit } from './redis/connection.ts';
 import type { SlackHealth } from './slack/app.ts';
 
 /** `warning`: it works, and somebody should look. `failing`: people cannot decide, or writes cannot run, or soon. */
@@ -54,8 +54,12 @@ export class Health {
   readonly #audit: () => SealingHealth;
   #stopping = false;
 
-  constructor({ redis, audit }: { redis: RedisClient; audit: () => SealingHealth }) {
-    this.#redis = new RedisLook(redis);
+  constructor({
+    redis,
+    needs,
+    audit,
+  }: { redis: RedisClient; needs: RedisNeeds; audit: () => SealingHealth }) {
+    this.#redis = new RedisLook(redis, needs);
     this.#audit = audit;
   }
 
@@ -100,10 +104,11 @@ export class ExecutorHealth {
 
   constructor(parts: {
     redis: RedisClient;
+    needs: RedisNeeds;
     takesJobs: () => Promise<boolean>;
     policyInForce: () => boolean;
   }) {
-    this.#redis = new RedisLook(parts.redis);
+    this.#redis = new RedisLook(parts.redis, parts.needs);
     this.#takesJobs = parts.takesJobs;
     this.#policyInForce = parts.policyInForce;
   }
@@ -155,24 +160,26 @@ function answerWith(
 
 class RedisLook {
   readonly #redis: RedisClient;
+  readonly #needs: RedisNeeds;
   #asked: { at: number; answer: Promise<RedisHealth> } | undefined;
 
-  constructor(redis: RedisClient) {
+  constructor(redis: RedisClient, needs: RedisNeeds) {
     this.#redis = redis;
+    this.#needs = needs;
   }
 
   look(): Promise<RedisHealth> {
     const now = performance.now();
     if (this.#asked === undefined || now - this.#asked.at > REDIS_FOR_MS) {
-      this.#asked = { at: now, answer: lookAt(this.#redis) };
+      this.#asked = { at: now, answer: lookAt(this.#redis, this.#needs) };
     }
     return this.#asked.answer;
   }
 }
 
-async function lookAt(redis: RedisClient): Promise<RedisHealth> {
+async function lookAt(redis: RedisClient, needs: RedisNeeds): Promise<RedisHealth> {
   try {
-    const { warnings, refusesWrites } = await checkRedis(redis);
+    const { warnings, refusesWrites } = await checkRedis(redis, needs);
     if (refusesWrites !== undefined) return { ok: false, problem: refusesWrites, warnings };
     return { ok: true, warnings };
   } catch (error) {

@@ -20,7 +20,13 @@ import { ArmingRequestsRedis } from './redis/arming-requests-redis.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { AuditStreamRedis } from './redis/audit-stream-redis.ts';
 import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
-import { agreeOnShards, checkRedis, openRedis, type RedisConnections } from './redis/connection.ts';
+import {
+  agreeOnShards,
+  checkRedis,
+  openRedis,
+  type RedisConnections,
+  type RedisNeeds,
+} from './redis/connection.ts';
 import { FoldingRedis } from './redis/folding-redis.ts';
 import { GrantStoreRedis } from './redis/grant-store-redis.ts';
 import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
@@ -67,7 +73,11 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
   const sealer = sealerOf(config, connections, logger);
   try {
     const { transport } = config.slack;
-    const health = new Health({ redis: connections.redis, audit: () => sealer.health() });
+    const health = new Health({
+      redis: connections.redis,
+      needs: needsOf(config),
+      audit: () => sealer.health(),
+    });
     // What cannot be recorded must not begin: before anything else does.
     await sealer.start();
     const surface = await startSlackSurface({
@@ -89,6 +99,7 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
       grants: new GrantStoreRedis({
         redis: connections.redis,
         shards: config.shards,
+        replicas: connections.replicas,
         keys: config.proposalKeys.reveal(),
       }),
       outbox: new CardOutboxRedis({
@@ -142,10 +153,11 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
   }
 }
 
-function sealerOf({ audit, shards }: StartConfig, { redis }: RedisConnections, logger: Logger): Sealer {
+function sealerOf({ audit, shards }: StartConfig, connections: RedisConnections, logger: Logger): Sealer {
+  const { redis, replicas } = connections;
   const { directory, privateKey: key, copy } = audit;
   return new Sealer({
-    stream: new AuditStreamRedis({ redis, shards }),
+    stream: new AuditStreamRedis({ redis, shards, replicas }),
     directory,
     key,
     copies: copy && new CheckpointCopies({ target: copy.reveal(), logger }),
@@ -203,6 +215,7 @@ export async function startExecutor(config: ExecutorConfig, given: Logger): Prom
   });
   const health = new ExecutorHealth({
     redis: connections.redis,
+    needs: needsOf(config),
     takesJobs: () => worker.takesJobs(),
     policyInForce: () => policy.inForce,
   });
@@ -266,9 +279,11 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
     name,
     onError: onceAnOutage(logger),
   });
-  const { redis } = connections;
+  const { redis, replicas } = connections;
   try {
-    for (const warning of (await checkRedis(redis)).warnings) logger.warn(warning);
+    const { warnings, refusesWrites } = await checkRedis(redis, needsOf(config));
+    for (const warning of warnings) logger.warn(warning);
+    if (refusesWrites !== undefined) logger.error(refusesWrites);
     await agreeOnShards(redis, shards);
   } catch (error) {
     connections.close();
@@ -283,11 +298,15 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
   }
   return {
     connections,
-    store: new ProposalStoreRedis({ redis, shards, keys: config.proposalKeys.reveal() }),
-    writeSwitch: new WriteSwitchRedis({ redis, shards, startDeadlineMs }),
+    store: new ProposalStoreRedis({ redis, shards, replicas, keys: config.proposalKeys.reveal() }),
+    writeSwitch: new WriteSwitchRedis({ redis, shards, replicas, startDeadlineMs }),
     audit: new AuditLogRedis({ redis, shards }),
     dispatch: new DispatchBullMQ({ connection: redis, shards }),
   };
+}
+
+function needsOf({ redis, shards }: Pick<StoreConfig, 'redis' | 'shards'>): RedisNeeds {
+  return { replicas: redis.replicas, shards };
 }
 
 async function closeStores({ connections, dispatch, writeSwitch }: Stores): Promise<void> {

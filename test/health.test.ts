@@ -6,6 +6,7 @@ import { redisForTests } from './redis-for-tests.ts';
 import { surfaceForTests } from './slack/surface-for-tests.ts';
 
 const redis = redisForTests({ appendOnly: 'always' });
+const ONE_REDIS = { replicas: 0, shards: 1 };
 const SEALING: SealingHealth = { ok: true, sealing: 'here', unsealed: 0, warnings: [] };
 
 describe.each(['socket', 'http'] as const)('the health of an approval service, in %s mode', (mode) => {
@@ -16,7 +17,7 @@ describe.each(['socket', 'http'] as const)('the health of an approval service, i
   });
   const t = surfaceForTests(mode, redis, {
     adjust: (parts) => {
-      health = new Health({ redis: redis.client, audit: () => audit });
+      health = new Health({ redis: redis.client, needs: ONE_REDIS, audit: () => audit });
       const { transport } = parts.config;
       const listen = { host: '127.0.0.1', port: 0 };
       const config =
@@ -103,14 +104,14 @@ describe('what health says of Redis', () => {
   const slack = { connected: true, problems: [] };
 
   it('is that it would evict, that it keeps nothing, or that it does not answer', async () => {
-    const fit = new Health({ redis: redis.client, audit: () => SEALING });
+    const fit = new Health({ redis: redis.client, needs: ONE_REDIS, audit: () => SEALING });
     fit.permitsRenewed();
     await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
     expect(await fit.report(slack)).toMatchObject({ status: 'failing', redis: { ok: false } });
     await redis.client.config('SET', 'maxmemory-policy', 'noeviction');
 
     const gone = openRedis({ connection: { path: '/nonexistent/redis.sock' } });
-    const health = new Health({ redis: gone.redis, audit: () => SEALING });
+    const health = new Health({ redis: gone.redis, needs: ONE_REDIS, audit: () => SEALING });
     health.permitsRenewed();
     const report = await health.report(slack);
     gone.close();
@@ -119,7 +120,7 @@ describe('what health says of Redis', () => {
 
   it('is that it is full, a replica, or has no disk to write to: it answers, and takes nothing', async () => {
     const look = async () => {
-      const health = new Health({ redis: redis.client, audit: () => SEALING });
+      const health = new Health({ redis: redis.client, needs: ONE_REDIS, audit: () => SEALING });
       health.permitsRenewed();
       return await health.report(slack);
     };
@@ -138,9 +139,19 @@ describe('what health says of Redis', () => {
     expect(await look()).toMatchObject({ status: 'ok' });
   });
 
+  it('is that replicas are missing which have to hold what counts', async () => {
+    const needs = { replicas: 2, shards: 1 };
+    const health = new Health({ redis: redis.client, needs, audit: () => SEALING });
+    health.permitsRenewed();
+    expect(await health.report(slack)).toMatchObject({
+      status: 'failing',
+      redis: { ok: false, problem: expect.stringContaining('0 of 2 replicas are in sync') },
+    });
+  });
+
   it('is a warning where a crash would lose the last second', async () => {
     await redis.client.config('SET', 'appendfsync', 'everysec');
-    const health = new Health({ redis: redis.client, audit: () => SEALING });
+    const health = new Health({ redis: redis.client, needs: ONE_REDIS, audit: () => SEALING });
     health.permitsRenewed();
     const report = await health.report(slack);
     await redis.client.config('SET', 'appendfsync', 'always');
@@ -154,6 +165,7 @@ describe('the health of an executor', () => {
   const health = () =>
     new ExecutorHealth({
       redis: redis.client,
+      needs: ONE_REDIS,
       takesJobs: async () => world.takesJobs,
       policyInForce: () => world.policyInForce,
     });

@@ -202,12 +202,7 @@ function patient(connection: QueueConnection): Redis | Cluster {
       slotsRefreshInterval: SLOTS_EVERY_MS,
     });
   }
-  return new Redis({
-    ...patientSettings(connection.options),
-    enableOfflineQueue: true,
-    // As many connections as there are shards: that the master is another one is told to the process's own.
-    failoverDetector: false,
-  });
+  return new Redis({ ...patientSettings(connection.options), enableOfflineQueue: true });
 }
 
 function patientSettings({

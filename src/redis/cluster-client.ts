@@ -2,16 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Command, type Redis } from 'ioredis';
 import type { ClusterConnection, NodeAddress, NodeConnection } from './redis-address.ts';
 
-/** How long a command waits for its node's connection. Afterwards it is refused, and is never sent. */
-const NODE_WAIT_MS = 1_000;
+const SLOTS = 16_384;
+/** How long a command waits for the connection to its node. Afterwards it is refused, and is never sent. */
+const SEND_WITHIN_MS = 1_000;
 const LOOK_AGAIN_MS = 20;
 /** Who holds which slots is asked again this often while something is amiss. */
 const REFRESH_AT_MOST_EVERY_MS = 250;
 const REFRESH_EVERY_MS = 5_000;
 const REFRESH_TIMEOUT_MS = 500;
-/** A command that a node did not take, as it says (MOVED, TRYAGAIN, CLUSTERDOWN), goes elsewhere this often at most. */
-const REDIRECTIONS = 8;
-const REDIRECTED_AFTER_MS = 100;
+/** A node says that it is not the one, or not yet, or not now. Nothing was done. */
+const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b(?: \d+ (\S+))?/;
+const ELSEWHERE_PAUSE_MS = 50;
 
 /** There is no connection to the node that a command is for. It was not sent. */
 class NodeAway extends Error {
@@ -39,11 +40,8 @@ export class ClusterClient extends Cluster {
       enableOfflineQueue: false,
       // Ready as soon as it is known who holds what: where some slots have no master, the others still serve.
       enableReadyCheck: false,
-      maxRedirections: REDIRECTIONS,
       // Not sent again where its connection was lost: what became of it is not known.
       retryDelayOnFailover: 0,
-      retryDelayOnClusterDown: REDIRECTED_AFTER_MS,
-      retryDelayOnTryAgain: REDIRECTED_AFTER_MS,
       slotsRefreshTimeout: REFRESH_TIMEOUT_MS,
       slotsRefreshInterval: REFRESH_EVERY_MS,
       clusterRetryStrategy: (attempt) => Math.min(attempt * 50, 500),
@@ -59,12 +57,20 @@ export class ClusterClient extends Cluster {
 
   /** The connection to the node that holds this key, once it stands. @throws where it does not stand in time. */
   async nodeOf(key: string): Promise<Redis> {
-    return this.#standing(slotOf(key));
+    return this.#standing(slotOf(key), performance.now() + SEND_WITHIN_MS);
   }
 
-  /** Their connections, whether they stand or not. */
-  masters(): Redis[] {
-    return this.nodes('master');
+  /** The masters that hold slots, by name, and the connection to each: undefined where it is lost. */
+  masters(): Map<string, Redis | undefined> {
+    const connections = new Map(this.nodes('all').map((node) => [nodeText(node), node]));
+    const names = new Set(this.slots.flatMap(([holder]) => (holder === undefined ? [] : [holder])));
+    return new Map([...names].sort().map((name) => [name, connections.get(name)]));
+  }
+
+  /** Whether every slot has a master, as far as the node knows that was asked last. */
+  get whole(): boolean {
+    for (let slot = 0; slot < SLOTS; slot += 1) if (!this.slots[slot]?.length) return false;
+    return true;
   }
 
   /** Which of them answer, as far as is known: those whose connection stands. */
@@ -77,16 +83,7 @@ export class ClusterClient extends Cluster {
     if (stream !== undefined || node !== undefined || this.status !== 'ready') {
       return super.sendCommand(command, stream, node);
     }
-    const slot: number | null = command.getSlot();
-    const holder = this.#holderOf(slot);
-    if (holder?.status === 'ready') return this.#hand(command, slot, holder);
-    this.#standing(slot).then(
-      (standing) => {
-        // Nobody waits for it any more.
-        if (!command.isSettled) this.#hand(command, slot, standing);
-      },
-      (error: Error) => command.reject(error),
-    );
+    this.#send(command, command.getSlot(), performance.now() + SEND_WITHIN_MS);
     return command.promise;
   }
 
@@ -95,24 +92,43 @@ export class ClusterClient extends Cluster {
     super.disconnect(reconnect);
   }
 
-  /** What has no key goes to any master that answers. */
-  #hand(command: Command, slot: number | null, standing: Redis): unknown {
-    return slot === null ? standing.sendCommand(command) : super.sendCommand(command);
+  /**
+   * A node that does not hold the slot says so, and has done nothing: the one that does is asked. ioredis would do that as
+   * well, but not wait for a connection to it.
+   */
+  #send(command: Command, slot: number | null, until: number): void {
+    const reject = command.reject;
+    const refuse = (error: Error) => reject.call(command, error);
+    const send = (node: Redis) => {
+      // Else nobody waits for it any more.
+      if (!command.isSettled) node.sendCommand(command);
+    };
+    const find = () => void this.#standing(slot, until).then(send, refuse);
+    command.reject = (error) => {
+      const [, why, to] = ELSEWHERE.exec(error.message) ?? [];
+      if (slot === null || why === undefined || performance.now() > until) return refuse(error);
+      if (why === 'MOVED' && to !== undefined) this.slots[slot] = [to];
+      this.#refreshSoon();
+      setTimeout(find, why === 'MOVED' ? 0 : ELSEWHERE_PAUSE_MS);
+    };
+    const holder = this.#holderOf(slot);
+    if (holder?.status === 'ready') send(holder);
+    else find();
   }
 
+  /** What has no key goes to a master that answers. */
   #holderOf(slot: number | null): Redis | undefined {
-    if (slot === null) return this.masters().find(isReady);
+    if (slot === null) return leastBusy(this.nodes('master').filter(isReady));
     const key = this.slots[slot]?.[0];
     return this.nodes('all').find((node) => nodeText(node) === key);
   }
 
-  async #standing(slot: number | null): Promise<Redis> {
-    const giveUpAt = performance.now() + NODE_WAIT_MS;
+  async #standing(slot: number | null, until: number): Promise<Redis> {
     for (;;) {
       const node = this.#holderOf(slot);
       if (node?.status === 'ready') return node;
       if (this.status === 'end') throw new NodeAway('the connection is closed');
-      if (performance.now() > giveUpAt) {
+      if (performance.now() > until) {
         throw new NodeAway(
           node ? `no connection to the node ${nodeText(node)}` : 'the node that holds the key is not known',
         );
@@ -147,6 +163,11 @@ export function nodeText(node: Redis): string {
 
 function isReady(node: Redis): boolean {
   return node.status === 'ready';
+}
+
+/** One that fell silent owes answers, and is passed over before it is known to be dead. */
+function leastBusy(nodes: readonly Redis[]): Redis | undefined {
+  return [...nodes].sort((a, b) => a.commandQueue.length - b.commandQueue.length)[0];
 }
 
 function slotOf(key: string): number {

@@ -146,9 +146,23 @@ function every(ms: number, act: () => void): { stop(): void } {
   return { stop: () => clearInterval(timer) };
 }
 
-/** The connections to all that take writes: one of them, or each master of a Cluster. */
-export function mastersOf(redis: RedisClient): readonly Redis[] {
-  return redis instanceof ClusterClient ? redis.masters() : [redis];
+/** A node that takes writes: the one Redis, or each master of a Cluster. */
+export interface Master {
+  /** In a Cluster, for people: `10.0.0.1:6379`. */
+  readonly name: string | undefined;
+  readonly node: Redis;
+}
+
+/** @throws StoreUnavailable naming each master to which there is no connection. */
+export async function mastersOf(redis: RedisClient): Promise<readonly Master[]> {
+  if (!(redis instanceof ClusterClient)) return [{ name: undefined, node: redis }];
+  // Only then it is known who they are.
+  await answerOf(redis, async () => {});
+  const masters = [...redis.masters()];
+  const lost = masters.flatMap(([name, node]) => (node === undefined ? [name] : []));
+  if (lost.length > 0) throw unavailable(`no connection to ${lost.join(', ')}`);
+  if (!redis.whole) throw unavailable('some slots of the Cluster have no master');
+  return masters.flatMap(([name, node]) => (node === undefined ? [] : [{ name, node }]));
 }
 
 /** A record, an index or an entry in Redis has a form that no script of ours writes. Nothing was changed. */
@@ -219,7 +233,7 @@ function ready(redis: Redis | Cluster): Promise<void> {
 
 /** Replies by which Redis says that it does not serve us now, not that we asked for nonsense. */
 const NOT_SERVING =
-  /^(?:OOM|LOADING|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|CLUSTERDOWN|TRYAGAIN|BUSY|NOAUTH|NOPERM|WRONGPASS)\b/;
+  /^(?:OOM|LOADING|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|BUSY|NOAUTH|NOPERM|WRONGPASS)\b/;
 
 function explained(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof StoreUnavailable) return error;
@@ -249,7 +263,10 @@ export interface RedisCheck {
   readonly version: string;
   /** True where what was written outlives the server: an append-only file, or at least snapshots. */
   readonly persistent: boolean;
-  /** Why it takes no writes now, though it answers. It may take them again, so this does not keep a part from starting. */
+  /**
+   * Why it takes no writes now, though it answers, or why none would count. It may take them again, so this does not keep
+   * a part from starting.
+   */
   readonly refusesWrites: string | undefined;
   /** Each one a sentence for the log and for `/health`. */
   readonly warnings: readonly string[];
@@ -259,16 +276,70 @@ const ASKED = ['server', 'memory', 'persistence', 'replication'];
 
 /** `#!lua` scripts, which stop at out-of-memory instead of half-applying, came with Redis 7.0. */
 const OLDEST_MAJOR = 7;
+/** A replica says every second how far it is. */
+const REPLICA_SILENT_AT_MOST_S = 3;
+
+/** What this installation asks of its Redis. */
+export interface RedisNeeds {
+  /** How many replicas of each master have to hold a write before it counts. */
+  readonly replicas: number;
+  readonly shards: number;
+}
 
 /**
- * At boot, before anything else.
+ * At boot, before anything else. In a Cluster each master is asked, and what is wrong with one says its address.
  * @throws RedisUnfit with every problem at once, and the line to type for each.
  * @throws StoreUnavailable
  */
-export async function checkRedis(redis: RedisClient): Promise<RedisCheck> {
+export async function checkRedis(
+  redis: RedisClient,
+  { replicas, shards }: RedisNeeds = { replicas: 0, shards: 1 },
+): Promise<RedisCheck> {
+  const masters = await mastersOf(redis);
+  const looks = await Promise.all(
+    masters.map(async ({ name, node }) => ({ name, look: await lookAt(node, replicas).catch(naming(name)) })),
+  );
+  const of = (sentences: (look: NodeLook) => readonly string[]) =>
+    looks.flatMap(({ name, look }) =>
+      sentences(look).map((said) => (name === undefined ? said : `${name}: ${said}`)),
+    );
+  const problems = of((look) => look.problems);
+  if (problems.length > 0) throw new RedisUnfit(problems.join('\n'));
+  const refuses = of((look) => look.refusesWrites);
+  const warnings = of((look) => look.warnings);
+  if (redis instanceof ClusterClient && shards === 1) {
+    warnings.push(
+      'With one shard, one node of this Cluster does all the work. Set COUNTERSIGN_SHARDS=16 in every part, before the first of them starts',
+    );
+  }
+  return {
+    version: looks[0]?.look.version ?? 'unknown',
+    persistent: looks.every(({ look }) => look.persistent),
+    refusesWrites: refuses.length > 0 ? refuses.join('\n') : undefined,
+    warnings,
+  };
+}
+
+/** What one node said. Sentences about it do not name it. */
+interface NodeLook {
+  readonly version: string;
+  readonly persistent: boolean;
+  readonly problems: readonly string[];
+  readonly refusesWrites: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+function naming(name: string | undefined) {
+  return (error: unknown): never => {
+    if (name === undefined || !(error instanceof StoreUnavailable)) throw error;
+    throw new StoreUnavailable(`${name}: ${error.message}`, { cause: error });
+  };
+}
+
+async function lookAt(node: Redis, replicas: number): Promise<NodeLook> {
   const info = infoFields(
-    await answerOf(redis, async () =>
-      (await Promise.all(ASKED.map((section) => redis.info(section)))).join('\n'),
+    await answerOf(node, async () =>
+      (await Promise.all(ASKED.map((section) => node.info(section)))).join('\n'),
     ),
   );
   const problems: string[] = [];
@@ -284,42 +355,65 @@ export async function checkRedis(redis: RedisClient): Promise<RedisCheck> {
         'Type: redis-cli CONFIG SET maxmemory-policy noeviction (and write it to redis.conf)',
     );
   }
-  if (problems.length > 0) throw new RedisUnfit(problems.join('\n'));
-
-  const warnings: string[] = [];
   const appendOnly = info.get('aof_enabled') === '1';
-  const persistent = appendOnly || (await savesSnapshots(redis));
-  if (!persistent) {
-    warnings.push(
-      'Redis keeps nothing on disk: a restart loses what is pending and the audit stream, and leaves writes off. ' +
-        'Type: redis-cli CONFIG SET appendonly yes',
-    );
-  } else if (!appendOnly) {
-    warnings.push(
-      'Redis keeps snapshots only: a crash loses what was decided since the last one. ' +
-        'Type: redis-cli CONFIG SET appendonly yes',
-    );
-  } else {
-    const written = await appendFsync(redis);
-    if (written !== undefined && written !== 'always') {
-      warnings.push(
-        `Redis answers before what it was told is on the disk (appendfsync ${written}): a crash loses the decisions of the last ` +
-          `${written === 'everysec' ? 'second' : 'half minute'}. Type: redis-cli CONFIG SET appendfsync always (and write it to redis.conf)`,
-      );
-    }
-  }
-  return { version, persistent, refusesWrites: whyNoWrites(info), warnings };
+  const persistent = appendOnly || (await savesSnapshots(node));
+  return {
+    version,
+    persistent,
+    problems,
+    refusesWrites: [...whyNoWrites(info), ...missingReplicas(info, replicas)],
+    warnings: await keptBadly(node, appendOnly, persistent),
+  };
 }
 
-function whyNoWrites(info: ReadonlyMap<string, string>): string | undefined {
+async function keptBadly(node: Redis, appendOnly: boolean, persistent: boolean): Promise<string[]> {
+  if (!persistent) {
+    return [
+      'Redis keeps nothing on disk: a restart loses what is pending and the audit stream, and leaves writes off. ' +
+        'Type: redis-cli CONFIG SET appendonly yes',
+    ];
+  }
+  if (!appendOnly) {
+    return [
+      'Redis keeps snapshots only: a crash loses what was decided since the last one. ' +
+        'Type: redis-cli CONFIG SET appendonly yes',
+    ];
+  }
+  const written = await appendFsync(node);
+  if (written === undefined || written === 'always') return [];
+  return [
+    `Redis answers before what it was told is on the disk (appendfsync ${written}): a crash loses the decisions of the last ` +
+      `${written === 'everysec' ? 'second' : 'half minute'}. Type: redis-cli CONFIG SET appendfsync always (and write it to redis.conf)`,
+  ];
+}
+
+function whyNoWrites(info: ReadonlyMap<string, string>): string[] {
   const most = Number(info.get('maxmemory') ?? 0);
   if (most > 0 && Number(info.get('used_memory') ?? 0) >= most) {
-    return 'Redis is full: nothing new is taken; off, deny and what ends a call still work. Raise maxmemory';
+    return [
+      'Redis is full: nothing new is taken; off, deny and what ends a call still work. Raise maxmemory',
+    ];
   }
-  if (info.get('role') === 'slave') return 'Redis is a read-only replica here: connect to its master';
+  if (info.get('role') === 'slave') return ['Redis is a read-only replica here: connect to its master'];
   if (info.get('aof_last_write_status') === 'err')
-    return 'Redis cannot write its append-only file: look at its disk';
-  return undefined;
+    return ['Redis cannot write its append-only file: look at its disk'];
+  return [];
+}
+
+function missingReplicas(info: ReadonlyMap<string, string>, replicas: number): string[] {
+  if (replicas === 0 || info.get('role') === 'slave') return [];
+  const inSync = [...info].filter(([field, value]) => /^slave\d+$/.test(field) && isInSync(value)).length;
+  if (inSync >= replicas) return [];
+  return [
+    `${inSync} of ${replicas} ${replicas === 1 ? 'replica is' : 'replicas are'} in sync, so nothing that is written counts: ` +
+      'start the missing ones and let them catch up, or set COUNTERSIGN_REDIS_REPLICAS in every part',
+  ];
+}
+
+/** `ip=10.0.0.2,port=6379,state=online,offset=9000,lag=0` */
+function isInSync(replica: string): boolean {
+  const fields = new Map(replica.split(',').map((part) => part.split('=', 2) as [string, string]));
+  return fields.get('state') === 'online' && Number(fields.get('lag') ?? 'NaN') <= REPLICA_SILENT_AT_MOST_S;
 }
 
 /**
@@ -343,18 +437,18 @@ export async function standingShards(redis: RedisClient): Promise<number | undef
 }
 
 /** Where it cannot be read, we say that nothing is kept. */
-async function savesSnapshots(redis: RedisClient): Promise<boolean> {
+async function savesSnapshots(redis: Redis): Promise<boolean> {
   const save = await setting(redis, 'save');
   return save !== undefined && save !== '';
 }
 
 /** `always`, `everysec` or `no`. Where it cannot be read there is no warning: who runs a hosted Redis cannot change it. */
-function appendFsync(redis: RedisClient): Promise<string | undefined> {
+function appendFsync(redis: Redis): Promise<string | undefined> {
   return setting(redis, 'appendfsync');
 }
 
 /** Hosted Redis forbids CONFIG: then we do not know. */
-async function setting(redis: RedisClient, name: string): Promise<string | undefined> {
+async function setting(redis: Redis, name: string): Promise<string | undefined> {
   const answer: unknown = await answerOf(redis, () => redis.config('GET', name).catch(orForbidden));
   return Array.isArray(answer) && typeof answer[1] === 'string' ? answer[1] : undefined;
 }

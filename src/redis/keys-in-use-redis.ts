@@ -1,6 +1,6 @@
 import { TERMINAL_STATUSES } from '../core/proposal/proposal.ts';
 import { boxKeyId } from '../core/secrets/sealed-box.ts';
-import { answerOf, type RedisClient } from './connection.ts';
+import { answerOf, mastersOf, type RedisClient } from './connection.ts';
 import { EVERY_GRANT, EVERY_PROPOSAL, INSTALLATIONS_KEY } from './keys.ts';
 
 /** How much of what lies in Redis was sealed with one key. */
@@ -39,16 +39,19 @@ export async function keysInUse(redis: RedisClient): Promise<KeyUse[]> {
   return [...uses].map(([key, use]) => ({ key, ...use }));
 }
 
+/** In a Cluster each master holds a part of them. */
 async function* scanned(redis: RedisClient, match: string): AsyncGenerator<string> {
   const seen = new Set<string>();
-  let cursor = '0';
-  do {
-    const [next, keys] = await answerOf(redis, () => redis.scan(cursor, 'MATCH', match, 'COUNT', SCAN_COUNT));
-    // A key can be returned more than once.
-    for (const key of keys) {
-      if (!seen.has(key)) yield key;
-      seen.add(key);
-    }
-    cursor = next;
-  } while (cursor !== '0');
+  for (const { node } of await mastersOf(redis)) {
+    let cursor = '0';
+    do {
+      const [next, keys] = await answerOf(node, () => node.scan(cursor, 'MATCH', match, 'COUNT', SCAN_COUNT));
+      // A key can be returned more than once.
+      for (const key of keys) {
+        if (!seen.has(key)) yield key;
+        seen.add(key);
+      }
+      cursor = next;
+    } while (cursor !== '0');
+  }
 }
