@@ -4,9 +4,11 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Longest first: one of them begun last would run alone on one core while the other idles. */
 const LONGEST = [
+  'test/model/deciding.test.ts',
+  'test/model/starting.test.ts',
+  'test/model/crashing.test.ts',
   'test/scenarios/two-replicas.test.ts',
   'test/redis/proposal-store-redis.test.ts',
-  'test/attacks/any-sequence.test.ts',
   'test/scenarios/killed-processes.test.ts',
   'test/slack/folding.test.ts',
   'test/slack/commands.test.ts',
