@@ -183,12 +183,14 @@ describe('Redis answers, and is not as it should be', () => {
     row.injected();
     try {
       await bothSay('failing');
-      await world.executor.stop();
-      await expect(world.executor.start()).rejects.toThrow('CONFIG SET maxmemory-policy noeviction');
+      for (const part of [world.approvals, world.executor]) {
+        await part.stop();
+        await expect(part.start()).rejects.toThrow('CONFIG SET maxmemory-policy noeviction');
+      }
     } finally {
       await direct.config('SET', 'maxmemory-policy', 'noeviction');
     }
-    await startAgain(world.executor);
+    for (const part of [world.approvals, world.executor]) await startAgain(part);
     row.audit((await verified()) === 'intact');
   });
 

@@ -14,7 +14,7 @@ import {
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
 import { ledgerPolicy } from './ledger-policy.ts';
-import { tally } from './tally.ts';
+import { type Tally, tally } from './tally.ts';
 
 /**
  * SIGTERM, as a deployment sends it, at the worst moments: what is in hand ends, or is said to be left; the process ends
@@ -72,6 +72,12 @@ function verdict(): string {
   return verifyAudit(world.auditDirectory, { keys: new Map([[auditKeyId(key), key]]) }).verdict;
 }
 
+async function auditVerifies(row: Tally): Promise<void> {
+  await world.approvals.stop();
+  row.audit(verdict() === 'intact');
+  expect(verdict()).toBe('intact');
+}
+
 /** Places in the stream of what lies in the files. */
 function sealedPlaces(): Set<string> {
   const lines = readdirSync(world.auditDirectory, { recursive: true, encoding: 'utf8' })
@@ -109,6 +115,7 @@ describe('SIGTERM to the executor', () => {
     const ledger = world.ledger();
     row.doubled(ledger.length - new Set(ledger).size);
     expect(ledger.toSorted()).toEqual([...calls, late].map(({ entry }) => entry).toSorted());
+    await auditVerifies(row);
   });
 
   it('gives up a call that does not end, says so, and nobody runs it again', async () => {
@@ -128,6 +135,7 @@ describe('SIGTERM to the executor', () => {
     await world.ana.waitForMessage(CHANNEL, ({ text }) => text.startsWith('OUTCOME UNKNOWN'), WAIT.timeout);
     row.doubled(world.ledger().length - 1);
     expect(world.ledger()).toEqual([call.entry]);
+    await auditVerifies(row);
   });
 });
 
