@@ -26,9 +26,10 @@ export default class Progress implements Reporter {
   }
 
   onTestCaseResult(test: TestCase): void {
-    const { state } = test.result();
+    const { state, errors = [] } = test.result();
     const seconds = Math.round((test.diagnostic()?.duration ?? 0) / 1_000);
     this.#say(`${state === 'passed' ? '✓' : state} ${seconds} s  ${fileOf(test.module)}: ${test.name}`);
+    for (const { message } of errors) this.#say(`  ${message.split('\n', 1)[0]}`);
   }
 
   onTestModuleEnd(module: TestModule): void {
