@@ -250,6 +250,11 @@ export class ReplicatedHouse {
     return [...this.#tracked.values()].filter(({ told }) => told !== undefined).length;
   }
 
+  /** Of these, how many said that nobody knows. */
+  get unknown(): number {
+    return [...this.#tracked.values()].filter(({ told }) => told === 'unknown').length;
+  }
+
   /**
    * Resolves when every agent's and every person's part works again: a call that nobody has to decide and one that somebody has,
    * both asked for after `since`, have run and their agents were told. With how long that took.
