@@ -250,10 +250,11 @@ function openCli() {
 
 async function withSwitch(use: (writeSwitch: WriteSwitchRedis) => Promise<void>): Promise<void> {
   const { config, connections } = openCli();
-  const { redis } = connections;
+  const { redis, replicas } = connections;
   // Who types this in an incident may not have SHARDS set, and `off` must reach every shard that there is.
   const shards = (await standingShards(redis)) ?? config.shards;
-  const writeSwitch = new WriteSwitchRedis({ redis, shards, startDeadlineMs: config.startDeadlineMs });
+  const { startDeadlineMs } = config;
+  const writeSwitch = new WriteSwitchRedis({ redis, shards, replicas, startDeadlineMs });
   try {
     await use(writeSwitch);
   } finally {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { ApprovalPublicKey } from '../core/approval/decision.ts';
-import type { Admission } from '../core/execution/admission.ts';
+import type { Admission, AdmissionRefusal } from '../core/execution/admission.ts';
 import {
   type CredentialProvider,
   type Credentials,
@@ -14,7 +14,7 @@ import type { SignedGrant } from '../core/grant/grant.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { ProposalRecord, ProposalState, ProposalStatus } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
-import type { Admitted, ProposalStore, Settled } from '../core/proposal/proposal-store.ts';
+import type { NotStarted, ProposalStore, Settled } from '../core/proposal/proposal-store.ts';
 import { type ProposalKey, parseTerms, type SealedTerms } from '../core/proposal/seal.ts';
 import { START_DEADLINE_MS, type WriteSwitch } from '../core/switch/write-switch.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
@@ -61,6 +61,9 @@ const SLOW_STORE_PAUSE_MS = 250;
 const CLOSED_PAUSE_MS = 1_000;
 /** The approval service is about to say that the approvers still may, or is away; the time to start goes on running. */
 const UNATTESTED_PAUSE_MS = 500;
+/** Replicas are away, or do not keep up: each attempt holds up what else goes over the connection. */
+const UNHELD_PAUSE_MS = 1_000;
+const NOT_HELD = "too few of Redis's replicas hold the admission: nothing was started";
 /** BullMQ's clock is this machine's, the deadline is Redis's: look again soon rather than exactly then. */
 const LONGEST_SLEEP_MS = 10 * 60_000;
 const SHORTEST_SLEEP_MS = 25;
@@ -85,6 +88,8 @@ export class Execution {
   readonly #started = new Set<ProposalId>();
   readonly #grants = new GrantMemory();
   readonly #budgets = new BudgetMemory();
+  /** Said once an outage of replicas, and not with each call. */
+  #toldUnheld = false;
 
   constructor(parts: ExecutionParts) {
     this.#parts = parts;
@@ -182,6 +187,7 @@ export class Execution {
         leaseMs: this.#leaseMs,
         grant: grant && grantUseOf(grant),
       });
+      if (!admitted.ok && admitted.refusal === 'not_held') return this.#notHeld(admitted.unheld);
       if (!admitted.ok) {
         // A grant that has ended stays ended here, whatever the store says of it later.
         if (grant !== undefined && admitted.refusal === 'grant_void') {
@@ -189,6 +195,7 @@ export class Execution {
         }
         return this.#notAdmitted(id, admitted.refusal);
       }
+      this.#replicasHold();
       // Nothing may be awaited between this look at the clock and the start: `off` answers once D has passed.
       const tookMs = performance.now() - askedAt;
       if (tookMs < this.#startDeadlineMs) {
@@ -244,7 +251,7 @@ export class Execution {
   }
 
   /** Tries on while Redis is away: until it is back, or nobody would believe it any more. */
-  async #insist(admission: Admission, what: string, settle: () => Promise<Settled>): Promise<Settled> {
+  async #insist(admission: NotStarted, what: string, settle: () => Promise<Settled>): Promise<Settled> {
     const until = performance.now() + Math.max(this.#leaseMs, INSIST_FOR_MS);
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 2_000)) {
       try {
@@ -311,7 +318,34 @@ export class Execution {
     return reading?.writes.state === 'closed';
   }
 
-  async #notAdmitted(id: ProposalId, refusal: (Admitted & { ok: false })['refusal']): Promise<Attempt> {
+  /**
+   * A failover could take the admission back, and another executor start the call as well; or this executor and its
+   * Redis are cut off from all others. Nothing has started.
+   */
+  async #notHeld(unheld: NotStarted): Promise<Attempt> {
+    const { store, logger } = this.#parts;
+    if (!this.#toldUnheld) {
+      const log = { proposal: unheld.proposal, admission: unheld.id };
+      logger.error(
+        log,
+        "no call starts: too few of Redis's replicas hold that it was admitted. Each is given back and tried again; look at Redis's replicas (INFO replication)",
+      );
+    }
+    this.#toldUnheld = true;
+    await this.#insist(unheld, 'give it back', () => store.giveBack(unheld, NOT_HELD));
+    const attempt = await this.#asItStands(unheld.proposal);
+    return attempt.next === 'again' && attempt.status === 'approved'
+      ? { ...attempt, inMs: UNHELD_PAUSE_MS }
+      : attempt;
+  }
+
+  #replicasHold(): void {
+    if (!this.#toldUnheld) return;
+    this.#toldUnheld = false;
+    this.#parts.logger.info("Redis's replicas hold admissions again: calls start");
+  }
+
+  async #notAdmitted(id: ProposalId, refusal: AdmissionRefusal): Promise<Attempt> {
     const { store } = this.#parts;
     switch (refusal) {
       case 'terms_changed':

@@ -27,9 +27,10 @@ export class AuditStreamRedis implements AuditStream {
   readonly #scripts: Scripts;
   readonly #leaseMs: number;
 
-  constructor(options: { redis: RedisClient; shards: number; leaseMs?: number }) {
+  /** @param options.replicas how many of a master's have to hold entries before they are read. Default 0. */
+  constructor(options: { redis: RedisClient; shards: number; replicas?: number; leaseMs?: number }) {
     this.shards = options.shards;
-    this.#scripts = new Scripts(options.redis);
+    this.#scripts = new Scripts(options.redis, options.replicas);
     this.#leaseMs = options.leaseMs ?? SEALER_LEASE_MS;
   }
 

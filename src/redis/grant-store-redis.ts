@@ -41,10 +41,17 @@ export class GrantStoreRedis implements GrantStore {
   readonly #scripts: Scripts;
   readonly #boxes: Boxes;
 
-  constructor({ redis, shards, keys }: { redis: RedisClient; shards: number; keys: ProposalKeys }) {
+  constructor(options: {
+    redis: RedisClient;
+    shards: number;
+    keys: ProposalKeys;
+    /** How many of a master's have to hold a grant, or its end, before it counts. Default 0. */
+    replicas?: number;
+  }) {
+    const { redis, shards, keys, replicas } = options;
     this.#redis = redis;
     this.#shards = shards;
-    this.#scripts = new Scripts(redis);
+    this.#scripts = new Scripts(redis, replicas);
     this.#boxes = new Boxes(recordBoxKeys(keys));
   }
 

@@ -41,6 +41,11 @@ export function shardKey(shard: number, name: (typeof SHARD_KEYS)[number]): stri
   return inShard(shard, name);
 }
 
+/** Written to when it has to be known that replicas hold what was read: they hold whatever was written before it. */
+export function fenceKey(shard: number): string {
+  return inShard(shard, 'held');
+}
+
 /** How many shards this installation has; in the one that every number of shards has. */
 export const SHARD_COUNT_KEY = inShard(0, 'shards');
 

@@ -9,15 +9,17 @@ import { grantDigest } from '../core/grant/grant.ts';
 import { type AgentId, type PersonId, type PrincipalId, TenantId } from '../core/identity/ids.ts';
 import type { HaltCause, ProposalRecord } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
-import type {
-  Admitted,
-  Created,
-  Decided,
-  Edited,
-  GrantUse,
-  ProposalLimits,
-  ProposalStore,
-  Settled,
+import {
+  type Admitted,
+  type Created,
+  type Decided,
+  type Edited,
+  type GrantUse,
+  NotHeldByReplicas,
+  type NotStarted,
+  type ProposalLimits,
+  type ProposalStore,
+  type Settled,
 } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import { type ProposalKeys, recordBoxKeys, type SealedTerms } from '../core/proposal/seal.ts';
@@ -54,11 +56,18 @@ export class ProposalStoreRedis implements ProposalStore {
   readonly #auditBacklogMax: number;
 
   /** @param options.keys of those who may know what proposals hold: Redis never sees it in the clear. */
-  constructor(options: { redis: RedisClient; shards: number; keys: ProposalKeys; auditBacklogMax?: number }) {
-    const { redis, shards, keys, auditBacklogMax = AUDIT_BACKLOG_MAX } = options;
+  constructor(options: {
+    redis: RedisClient;
+    shards: number;
+    keys: ProposalKeys;
+    /** How many of a master's have to hold a transition before it counts. Default 0. */
+    replicas?: number;
+    auditBacklogMax?: number;
+  }) {
+    const { redis, shards, keys, replicas, auditBacklogMax = AUDIT_BACKLOG_MAX } = options;
     this.#redis = redis;
     this.#shards = shards;
-    this.#scripts = new Scripts(redis);
+    this.#scripts = new Scripts(redis, replicas);
     this.#boxes = new Boxes(recordBoxKeys(keys));
     this.#auditBacklogMax = auditBacklogMax;
   }
@@ -250,7 +259,7 @@ export class ProposalStoreRedis implements ProposalStore {
   }): Promise<Admitted> {
     const { id, admission, executor, leaseMs } = ask;
     const shard = shardOfProposal(id);
-    const reply = await this.#transition('admit', {
+    const asking = this.#transition('admit', {
       shard,
       keys: [proposalKey(id)],
       ask: {
@@ -263,6 +272,10 @@ export class ProposalStoreRedis implements ProposalStore {
         seen: this.#epochs.seen(shard),
       },
     });
+    const reply = await asking.catch(orNotHeld);
+    if (reply === 'not_held') {
+      return { ok: false, refusal: 'not_held', unheld: { proposal: id, id: admission, executor } };
+    }
     const refusal = ADMISSION_REFUSALS[reply.word];
     if (refusal !== undefined) return { ok: false, refusal, record: this.#recordOf(id, reply.hash) };
     if (reply.word !== 'admitted') throw unexpected('admit', reply.word);
@@ -281,7 +294,7 @@ export class ProposalStoreRedis implements ProposalStore {
     return (await this.#settle('extendLease', admission.proposal, ask, [])) === 'settled';
   }
 
-  giveBack(admission: Admission, why: string): Promise<Settled> {
+  giveBack(admission: NotStarted, why: string): Promise<Settled> {
     const detail = { admission: admission.id, executor: admission.executor, why };
     return this.#settle('giveBack', admission.proposal, { admission: admission.id }, [
       JSON.stringify(detail),
@@ -456,6 +469,11 @@ const ADMISSION_REFUSALS: Readonly<Record<string, AdmissionRefusal>> = {
   grant_expired: 'grant_expired',
   grant_missing: 'grant_missing',
 };
+
+function orNotHeld(error: unknown): 'not_held' {
+  if (!(error instanceof NotHeldByReplicas)) throw error;
+  return 'not_held';
+}
 
 function idIn(reply: TransitionReply): string | undefined {
   const at = reply.hash.findIndex((field, i) => i % 2 === 0 && field === 'id');

@@ -1,7 +1,12 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { answerOf, type RedisClient } from './connection.ts';
-import { shardKeys } from './keys.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { NotHeldByReplicas } from '../core/proposal/proposal-store.ts';
+import { ClusterClient } from './cluster-client.ts';
+import { ANSWER_TIMEOUT_MS, answerOf, type RedisClient } from './connection.ts';
+import { HeldByReplicas, type Needed, type Sent } from './held-by-replicas.ts';
+import { fenceKey, shardKeys } from './keys.ts';
 
 /** One Lua script: the shared prelude and its own body. */
 interface Script {
@@ -95,6 +100,66 @@ const SCRIPTS = {
   sealTrim: script('seal-trim', 'allow-oom'),
 } as const;
 
+type ScriptName = keyof typeof SCRIPTS;
+
+/**
+ * What replicas have to hold before it counts: what people and callers are told, what starts a call, and what is sealed.
+ * By the first word of the answer, whether the script has just written it, or read what may have been written just now.
+ */
+const HELD: { readonly [name in ScriptName]?: Readonly<Record<string, 'written' | 'read'>> } = {
+  create: { new: 'written', joined: 'read', conflict: 'read', cooling_down: 'read' },
+  approve: VOTED(),
+  deny: VOTED(),
+  edit: { edited: 'read', writes_off: 'written', already_settled: 'read' },
+  withdraw: SETTLED(),
+  admit: { admitted: 'written' },
+  finish: SETTLED(),
+  declareUnknown: SETTLED(),
+  refuse: SETTLED(),
+  revoke: SETTLED(),
+  grantMake: { new: 'written', again: 'read' },
+  grantEnd: { revoked: 'written', already_ended: 'read' },
+  switchOn: { on: 'written' },
+  switchOff: { off: 'written' },
+};
+
+/** Whoever clicks again is told what stands: that has to be held as well, whoever it was that decided. */
+function VOTED() {
+  return {
+    settled: 'written',
+    recorded: 'written',
+    writes_off: 'written',
+    replayed: 'read',
+    already_voted: 'read',
+    already_settled: 'read',
+  } as const;
+}
+
+function SETTLED() {
+  return { settled: 'written', lost_race: 'read' } as const;
+}
+
+function heldAs(name: ScriptName, reply: unknown): 'written' | 'read' | undefined {
+  // Entries are sealed for good, so a failover must not take them back.
+  if (name === 'sealRead') return Array.isArray(reply) && reply.length > 0 ? 'read' : undefined;
+  const word: unknown = Array.isArray(reply) ? reply[0] : reply;
+  return typeof word === 'string' ? HELD[name]?.[word] : undefined;
+}
+
+/** A Cluster's node says that the slot is with another, or on its way to it, or that it has lost its fellows. Nothing ran. */
+const NOT_HERE = /^(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b/;
+const NOT_HERE_PAUSE_MS = 50;
+/** After that nothing is sent any more: whoever asked is about to be told that nothing is known. */
+const SEND_WITHIN_MS = ANSWER_TIMEOUT_MS - 100;
+/** Longer than WAIT lasts, behind another one. */
+const HOLD_ANSWER_MS = 1_500;
+
+interface Answered {
+  readonly reply: unknown;
+  readonly node: Redis;
+  readonly sent: Sent;
+}
+
 export interface Ask {
   readonly shard: number;
   /** KEYS after those of the shard. */
@@ -110,24 +175,90 @@ export interface Ask {
 
 export class Scripts {
   readonly #redis: RedisClient;
+  readonly #replicas: number;
 
-  constructor(redis: RedisClient) {
+  /** @param replicas how many of a master's have to hold what counts only then. */
+  constructor(redis: RedisClient, replicas = 0) {
     this.#redis = redis;
+    this.#replicas = replicas;
   }
 
-  /** @throws StoreUnavailable, StoreDamaged */
-  run(name: keyof typeof SCRIPTS, { shard, keys = [], ask = {}, texts = [] }: Ask): Promise<unknown> {
-    const { sha, text } = SCRIPTS[name];
+  /** @throws StoreUnavailable, NotHeldByReplicas, StoreDamaged */
+  async run(name: ScriptName, { shard, keys = [], ask = {}, texts = [] }: Ask): Promise<unknown> {
+    const script = SCRIPTS[name];
     const allKeys = [...shardKeys(shard), ...keys];
     const args = [allKeys.length, ...allKeys, JSON.stringify(ask), ...texts] as const;
-    return answerOf(this.#redis, async () => {
+    const needed = this.#needed(name);
+    if (needed === undefined) return answerOf(this.#redis, () => evaluated(this.#redis, script, args));
+
+    const sendUntil = performance.now() + SEND_WITHIN_MS;
+    const fence = fenceKey(shard);
+    const answered = await answerOf(this.#redis, () => this.#onNode(fence, script, args, sendUntil));
+    const as = heldAs(name, answered.reply);
+    if (as !== undefined) await this.#held(answered, needed, as === 'read' ? fence : undefined);
+    return answered.reply;
+  }
+
+  /** `off` waits also for replicas that nobody counts on: any of them may take over. */
+  #needed(name: ScriptName): Needed | undefined {
+    if (name === 'switchOff') return { replicas: this.#replicas, connected: true };
+    const held = name === 'sealRead' || HELD[name] !== undefined;
+    return held && this.#replicas > 0 ? { replicas: this.#replicas } : undefined;
+  }
+
+  /** Over the connection of the node that holds the shard: the one on which WAIT speaks of it. */
+  async #onNode(key: string, script: Script, args: EvalArguments, sendUntil: number): Promise<Answered> {
+    const redis = this.#redis;
+    if (!(redis instanceof ClusterClient)) return overConnection(redis, script, args);
+    for (;;) {
+      const node = await redis.nodeOf(key);
+      if (performance.now() > sendUntil)
+        throw new Error('the node that holds the shard was not found in time');
       try {
-        return await this.#redis.evalsha(sha, ...args);
+        return await overConnection(node, script, args);
       } catch (error) {
-        // The cache is lost with a restart or SCRIPT FLUSH. Nothing ran: sending the whole text cannot repeat anything.
-        if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
-        return this.#redis.eval(text, ...args);
+        if (!(error instanceof Error && NOT_HERE.test(error.message))) throw error;
+        redis.refreshSlotsCache();
+        await sleep(NOT_HERE_PAUSE_MS);
       }
-    });
+    }
+  }
+
+  async #held({ node, sent }: Answered, needed: Needed, fence: string | undefined): Promise<void> {
+    let cause: unknown;
+    try {
+      const holding = () => HeldByReplicas.of(node).hold(sent, needed, fence);
+      if (await answerOf(node, holding, HOLD_ANSWER_MS)) return;
+    } catch (error) {
+      cause = error;
+    }
+    throw new NotHeldByReplicas(needed.replicas, cause);
+  }
+}
+
+type EvalArguments = readonly [count: number, ...texts: string[]];
+
+async function overConnection(node: Redis, script: Script, args: EvalArguments): Promise<Answered> {
+  let sent: Sent | undefined;
+  const reply = await evaluated(node, script, args, () => {
+    sent = HeldByReplicas.of(node).sending();
+  });
+  return { reply, node, sent: sent as Sent };
+}
+
+async function evaluated(
+  redis: RedisClient,
+  { sha, text }: Script,
+  args: EvalArguments,
+  sending: () => void = () => {},
+): Promise<unknown> {
+  try {
+    sending();
+    return await redis.evalsha(sha, ...args);
+  } catch (error) {
+    // The cache is lost with a restart or SCRIPT FLUSH. Nothing ran: sending the whole text cannot repeat anything.
+    if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
+    sending();
+    return redis.eval(text, ...args);
   }
 }

@@ -5,7 +5,7 @@ import type { CallContext } from '../core/identity/call-context.ts';
 import type { PersonId, TenantId } from '../core/identity/ids.ts';
 import type { HaltCause } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfTenant } from '../core/proposal/proposal-id.ts';
-import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
+import { NotHeldByReplicas, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import { type SwitchScope, scopeKey, scopeOfKey } from '../core/switch/scope.ts';
 import { operatorOf, type SwitchNotice } from '../core/switch/switch-notice.ts';
 import {
@@ -21,7 +21,7 @@ import {
   type SwitchStatus,
   type WriteSwitch,
 } from '../core/switch/write-switch.ts';
-import { answerOf, infoFields, type RedisClient } from './connection.ts';
+import { answerOf, type RedisClient } from './connection.ts';
 import { EpochMemory } from './epoch-memory.ts';
 import { type OpenStatus, proposalKey, shardKey, switchNoticeKeys, tenantIndexKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
@@ -31,7 +31,6 @@ import { offEntryOf, textOfOffEntry } from './switch-entry.ts';
 const HALT_BATCH = 200;
 /** Between two attempts to confirm an off that some shard has not confirmed. */
 const RETRY_MS = 500;
-const REPLICA_TIMEOUT_MS = 1_000;
 /** After this long, whoever renews permits finishes the halting that a process began and did not end. */
 const HALT_GRACE_MS = 5_000;
 
@@ -65,11 +64,14 @@ export class WriteSwitchRedis implements WriteSwitch {
   constructor({
     redis,
     shards,
+    replicas,
     startDeadlineMs = START_DEADLINE_MS,
     onConfirmed = () => {},
   }: {
     redis: RedisClient;
     shards: number;
+    /** How many of a master's have to hold a flip before it counts; `off` waits for all that are connected. Default 0. */
+    replicas?: number;
     /** D: how long an executor may take from asking for admission to the start. */
     startDeadlineMs?: number;
     /** An `off` that was answered as not confirmed is confirmed now. Must not throw. */
@@ -79,7 +81,7 @@ export class WriteSwitchRedis implements WriteSwitch {
     this.#shards = shards;
     this.#startDeadlineMs = startDeadlineMs;
     this.#onConfirmed = onConfirmed;
-    this.#scripts = new Scripts(redis);
+    this.#scripts = new Scripts(redis, replicas);
   }
 
   async read(context: CallContext, tool: string): Promise<SwitchReading> {
@@ -175,7 +177,8 @@ export class WriteSwitchRedis implements WriteSwitch {
     };
 
     // Shard 0 first and alone: of two operators who saw the same epoch, it lets one through.
-    const arbiter = await arm(0);
+    const arbiter = await arm(0).catch(notHeld);
+    if (arbiter === undefined) return { ok: false, refusal: 'not_confirmed', confirmedShards: 0 };
     if (arbiter.word !== 'on') return { ok: false, refusal: 'epoch_moved', epoch: arbiter.epoch };
     const rest = await Promise.allSettled(Array.from({ length: this.#shards - 1 }, (_, i) => arm(i + 1)));
     const done = rest.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
@@ -272,46 +275,19 @@ export class WriteSwitchRedis implements WriteSwitch {
     const remindAt = flip.entry.until;
     const ask = { scope: key, epoch: flip.epoch, flip: flip.id, retry: flip.tried, remindAt };
     flip.tried = true;
-    const flipped = new Map<number, number>();
-    const held = await this.#heldByReplicas(() =>
-      Promise.allSettled(
-        // Also those that confirmed before: that is how we hear that it was superseded.
-        this.#allShards().map(async (shard) => {
-          const tenant = this.#auditTenant(flip.entry.scope, shard);
-          const keys = switchNoticeKeys(shard);
-          const reply = await this.#scripts.run('switchOff', { shard, keys, ask: { ...ask, tenant }, texts });
-          const [word, epoch] = FlipReply.parse(reply);
-          this.#epochs.remember(shard, Number(epoch));
-          if (word === 'off') flipped.set(shard, Number(epoch));
-          if (word === 'superseded') flip.superseded = true;
-        }),
-      ),
+    await Promise.allSettled(
+      // Also those that confirmed before: that is how we hear that it was superseded.
+      this.#allShards().map(async (shard) => {
+        const tenant = this.#auditTenant(flip.entry.scope, shard);
+        const keys = switchNoticeKeys(shard);
+        // Held by every replica that is connected, or it is no answer: one that takes over must know.
+        const reply = await this.#scripts.run('switchOff', { shard, keys, ask: { ...ask, tenant }, texts });
+        const [word, epoch] = FlipReply.parse(reply);
+        this.#epochs.remember(shard, Number(epoch));
+        if (word === 'off') flip.confirmed.set(shard, Number(epoch));
+        if (word === 'superseded') flip.superseded = true;
+      }),
     );
-    if (held) for (const [shard, epoch] of flipped) flip.confirmed.set(shard, epoch);
-  }
-
-  /**
-   * A replica that takes over must know. WAIT speaks of what this very connection wrote: on a new one it would answer
-   * at once, about nothing.
-   */
-  async #heldByReplicas(write: () => Promise<unknown>): Promise<boolean> {
-    let broken = false;
-    const onClose = () => {
-      broken = true;
-    };
-    this.#redis.once('close', onClose);
-    try {
-      await write();
-      const info = infoFields(await answerOf(this.#redis, () => this.#redis.info('replication')));
-      const replicas = Number(info.get('connected_slaves') ?? 0);
-      if (replicas === 0) return true;
-      const held = await answerOf(this.#redis, () => this.#redis.wait(replicas, REPLICA_TIMEOUT_MS));
-      return held >= replicas && !broken;
-    } catch {
-      return false;
-    } finally {
-      this.#redis.off('close', onClose);
-    }
   }
 
   #keepTrying(flip: OffInFlight): void {
@@ -521,6 +497,11 @@ function closedOfAll(answers: readonly ShardStatus[]): Closed | undefined {
 /** A lapsed permit needs no `on`: it comes back by itself with whoever renews it. */
 function haltingName(shard: number, scope: string, epoch: number): string {
   return `${shard} ${epoch} ${scope}`;
+}
+
+/** It is on there, and a failover may take that back. */
+function notHeld(error: unknown): undefined {
+  if (!(error instanceof NotHeldByReplicas)) throw error;
 }
 
 function isOff(answer: ShardStatus, key: string): boolean {

@@ -46,13 +46,19 @@ export class RunningParts {
   /** As the approval service renews the permits; a test may stop it. */
   readonly renewal: NodeJS.Timeout;
 
-  constructor(connection: { path: string }) {
-    this.#connections = openRedis({ connection, name: 'test', onError: () => {} });
+  constructor(connection: { path: string }, { replicas = 0 }: { replicas?: number } = {}) {
+    this.#connections = openRedis({ connection, replicas, name: 'test', onError: () => {} });
     this.redis = this.#connections.redis;
-    this.store = new ProposalStoreRedis({ redis: this.redis, shards: SHARDS, keys: [PROPOSAL_KEY] });
+    this.store = new ProposalStoreRedis({
+      redis: this.redis,
+      shards: SHARDS,
+      keys: [PROPOSAL_KEY],
+      replicas,
+    });
     this.writeSwitch = new WriteSwitchRedis({
       redis: this.redis,
       shards: SHARDS,
+      replicas,
       startDeadlineMs: START_DEADLINE_MS,
     });
     this.dispatch = new DispatchBullMQ({ connection: this.redis, shards: SHARDS });

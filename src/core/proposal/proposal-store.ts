@@ -63,7 +63,12 @@ export type Decided =
 
 export type Admitted =
   | { readonly ok: true; readonly admission: Admission; readonly record: ProposalRecord }
-  | { readonly ok: false; readonly refusal: AdmissionRefusal; readonly record: ProposalRecord | undefined };
+  | { readonly ok: false; readonly refusal: AdmissionRefusal; readonly record: ProposalRecord | undefined }
+  /** Replicas do not hold it, so that nothing may start; `unheld` is there to be given back. */
+  | { readonly ok: false; readonly refusal: 'not_held'; readonly unheld: NotStarted };
+
+/** An admission under which nothing was started. It gives no right to. */
+export type NotStarted = Pick<Admission, 'proposal' | 'id' | 'executor'>;
 
 export type Edited =
   | { readonly ok: true; readonly record: ProposalRecord }
@@ -93,7 +98,8 @@ export type Settled = 'settled' | 'lost_race' | 'not_due';
 /**
  * Own state, and the authority: each method is one atomic step together with its audit entry, its place in the
  * indexes, and the news to whoever waits. Contract suite: test/contracts/proposal-store.contract.ts.
- * Every method rejects with `StoreUnavailable` where the store does not answer in time; then nothing is known.
+ * Every method rejects with `StoreUnavailable` where the store does not answer in time; then nothing is known. It is a
+ * `NotHeldByReplicas` where it did, and a failover could take it back.
  */
 export interface ProposalStore {
   /**
@@ -143,10 +149,10 @@ export interface ProposalStore {
   /** Extends the lease of a running call; false: it was settled meanwhile (as unknown). */
   extendLease(admission: Admission, leaseMs: number): Promise<boolean>;
   /**
-   * The call was admitted and not started (too slow): executing → approved, or halted where the switch went off
+   * The call was admitted and not started (too slow, or replicas do not hold the admission): executing → approved, or halted where the switch went off
    * meanwhile. The next attempt needs an admission of its own.
    */
-  giveBack(admission: Admission, why: string): Promise<Settled>;
+  giveBack(admission: NotStarted, why: string): Promise<Settled>;
   /** executing → succeeded, failed or unknown. A late result after `unknown` is audited and changes nothing. */
   finish(admission: Admission, outcome: Outcome): Promise<Settled>;
   /** executing → unknown, where the lease has lapsed: the executor died, or cannot say. */
@@ -261,6 +267,22 @@ export interface CardOutbox {
 }
 
 export class StoreUnavailable extends Error {
-  override readonly name = 'StoreUnavailable';
+  override readonly name: string = 'StoreUnavailable';
   readonly code = 'store_unavailable';
+}
+
+/**
+ * It happened where it was asked for, and fewer replicas than are needed said that they hold it: a failover may take it
+ * back. Asking for the same again is answered once it is held, or says this again.
+ */
+export class NotHeldByReplicas extends StoreUnavailable {
+  override readonly name = 'NotHeldByReplicas';
+
+  constructor(replicas: number, cause?: unknown) {
+    const few = replicas === 1 ? 'no replica said' : `fewer than ${replicas} replicas said`;
+    super(
+      `It was written, and ${few} that they hold it: it may not outlive the server. Read before asking again, and look at Redis's replicas (INFO replication)`,
+      cause === undefined ? undefined : { cause },
+    );
+  }
 }
