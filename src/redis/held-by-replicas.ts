@@ -71,14 +71,20 @@ export class HeldByReplicas {
    * wrote that. False, or an error: it is not known to be held.
    */
   async hold(sent: Sent, needed: Needed, fence?: string): Promise<boolean> {
+    if (!this.#stands(sent)) return false;
     const replicas = needed.connected ? await this.#all(needed.replicas) : needed.replicas;
-    if (replicas === 0) return true;
-    if (this.#node.stream !== sent.socket) return false;
+    if (replicas === 0) return this.#stands(sent);
+    if (!this.#stands(sent)) return false;
     const wait = this.#underWay(sent, replicas, fence) ?? (await this.#next(replicas, fence));
     if (wait.socket !== sent.socket) return false;
     const held = await wait.held;
     // A connection that broke meanwhile may have sent the WAIT anew.
-    return held >= replicas && this.#node.stream === sent.socket;
+    return held >= replicas && this.#stands(sent);
+  }
+
+  /** The connection is the one that it was. */
+  #stands({ socket }: Sent): boolean {
+    return this.#node.status === 'ready' && this.#node.stream === socket;
   }
 
   async #all(atLeast: number): Promise<number> {

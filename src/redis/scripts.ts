@@ -228,7 +228,8 @@ export class Scripts {
     let cause: unknown;
     try {
       const holding = () => HeldByReplicas.of(node).hold(sent, needed, fence);
-      if (await answerOf(node, holding, HOLD_ANSWER_MS)) return;
+      // Where the connection is gone, a new one could tell nothing.
+      if (node.status === 'ready' && (await answerOf(node, holding, HOLD_ANSWER_MS))) return;
     } catch (error) {
       cause = error;
     }

@@ -11,6 +11,7 @@ import type { GrantStore } from '../core/grant/grant-store.ts';
 import { personOf, type TenantId } from '../core/identity/ids.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
+import { NotHeldByReplicas } from '../core/proposal/proposal-store.ts';
 import { Digest } from '../core/tool/digest.ts';
 import { actorOf, CardClick, ViewSubmission } from './bodies.ts';
 import { ACTIONS } from './card.ts';
@@ -118,7 +119,8 @@ export class GrantActions {
         'a click about a grant failed',
       );
       if (!ackFirst) await this.#ack(heard);
-      await this.#tell(heard, error instanceof DecisionUnsure ? NOTICES.unsure : NOTICES.failed);
+      const unsure = error instanceof DecisionUnsure || error instanceof NotHeldByReplicas;
+      await this.#tell(heard, unsure ? NOTICES.unsure : NOTICES.failed);
     }
   }
 
