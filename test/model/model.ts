@@ -103,6 +103,11 @@ export class Model {
     this.#everLeft = everLeft;
   }
 
+  /** Whether people left everything on. */
+  get isOn(): boolean {
+    return this.#on;
+  }
+
   mark(mark: Mark): void {
     switch (mark.is) {
       case 'permits lapsed':

@@ -31,6 +31,7 @@ export async function promisesHold(world: World): Promise<Seen> {
   await recordsAgree(world, proposals);
   await indexesAgree(world, proposals);
   await grantsAgree(world, models);
+  await permitsAgree(world, models);
   ranAsAdmitted(world, proposals);
   nothingStartedAfterOff(world, proposals);
   for (const told of world.told) isTrueStill(told, { proposals, models }, world.everLeft);
@@ -141,6 +142,14 @@ async function grantsAgree(world: World, models: readonly Model[]): Promise<void
     const stored = await grants.read(id as Parameters<typeof grants.read>[0]);
     must(stored?.uses.length === uses, `${id} has ${stored?.uses.length} uses, and ${uses} entries`);
     must((stored?.end !== undefined) === ended, `${id} has ended or not, and its entries say otherwise`);
+  }
+}
+
+/** Who turned everything off took the permits away, and nobody alive gives new ones. */
+async function permitsAgree(world: World, models: readonly Model[]): Promise<void> {
+  for (const [shard, model] of models.entries()) {
+    const armed = await world.redis.exists(shardKey(shard, 'armed'));
+    must(model.isOn || armed === 0, `everything is off in shard ${shard}, and there is a permit`);
   }
 }
 

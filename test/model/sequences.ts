@@ -39,6 +39,8 @@ export interface Kind {
   readonly name: string;
   readonly weights: Weights;
   readonly stories: Partial<Record<Story, number>>;
+  /** Each process with a connection and a worker of its own, and jobs through the real queue: slow. */
+  readonly queued?: true;
   /** Sequences in `npm test`. */
   readonly sequences: number;
   /** Groups of steps, and stories, at most. */
@@ -48,9 +50,9 @@ export interface Kind {
 }
 
 /** One sequence from the first step to the last promise. @throws ModelBroken */
-async function play(redis: Redis, sequence: Sequence, tallies: Tallies): Promise<void> {
+async function play({ redis, cable }: Place, sequence: Sequence, tallies: Tallies): Promise<void> {
   await redis.flushdb('SYNC');
-  const world = new World(redis, sequence);
+  const world = new World(redis, sequence, cable);
   try {
     await turnOn(world);
     for (const group of sequence.groups) await Promise.all(group.map((step) => take(world, step)));
@@ -97,16 +99,18 @@ export function sequencesOf(server: RedisForTests, kind: Kind, title: string): v
     const ends = performance.now() + ms;
     const first = asked?.seed ?? SEED_IN_TESTS;
     const telling = asked && setInterval(() => console.log(`${kind.name}, so far: ${tallies}`), PROGRESS_MS);
-    let failed = false;
+    let over = false;
     const lane = async (place: number) => {
       const redis = server.connect({ db: place });
-      for (let seed = first + place; !failed; seed += LANES) {
+      const cable = kind.queued ? { ...server.connectionOptions, db: place } : undefined;
+      for (let seed = first + place; !over; seed += LANES) {
         await round(kind, {
           redis,
+          cable,
           seed,
           path: asked?.path,
           tallies,
-          ended: () => failed || (ms > 0 && performance.now() > ends),
+          ended: () => over || (ms > 0 && performance.now() > ends),
         });
         if (asked?.path !== undefined || performance.now() >= ends) return;
       }
@@ -115,7 +119,7 @@ export function sequencesOf(server: RedisForTests, kind: Kind, title: string): v
     try {
       await Promise.all(lanes);
     } finally {
-      failed = true;
+      over = true;
       clearInterval(telling);
       await Promise.allSettled(lanes);
     }
@@ -133,8 +137,13 @@ const PROGRESS_MS = 10_000;
 /** Sequences at the same time, each in a database of its own: most of the time one waits, for Redis or for D. */
 const LANES = 6;
 
-interface Round {
+/** A database, and how processes reach it where they have connections of their own. */
+interface Place {
   readonly redis: Redis;
+  readonly cable: World['cable'];
+}
+
+interface Round extends Place {
   readonly seed: number;
   readonly path: string | undefined;
   readonly tallies: Tallies;
@@ -142,9 +151,9 @@ interface Round {
 }
 
 /** With a seed of its own, so that a failure is found again within its round and not after an hour. */
-async function round(kind: Kind, { redis, seed, path, tallies, ended }: Round): Promise<void> {
+async function round(kind: Kind, { redis, cable, seed, path, tallies, ended }: Round): Promise<void> {
   const property = fc.asyncProperty(sequenceOf(kind), async (sequence) => {
-    if (!ended()) await play(redis, sequence, tallies);
+    if (!ended()) await play({ redis, cable }, sequence, tallies);
   });
   const numRuns = Math.ceil(kind.sequences / LANES);
   const details = await fc.check(property, { seed, numRuns, ...(path === undefined ? {} : { path }) });

@@ -5,9 +5,10 @@ import type { ProposalRecord } from '../../src/core/proposal/proposal.ts';
 import { StoreUnavailable } from '../../src/core/proposal/proposal-store.ts';
 import { unseal } from '../../src/core/proposal/seal.ts';
 import { CallError } from '../../src/guard/call-errors.ts';
+import { DispatchUnavailable } from '../../src/queue/dispatch-bullmq.ts';
 import { ExcludedVote } from '../../src/redis/proposal-store-redis.ts';
 import { signedDecision, testKeys } from '../sealed-terms.ts';
-import type { Fate } from './traffic.ts';
+import type { Blow } from './traffic.ts';
 import {
   CALLERS,
   ENDINGS,
@@ -54,7 +55,7 @@ export type Step =
   | { do: 'come back'; user: User }
   | { do: 'forget scripts' }
   | { do: 'restart'; part: number }
-  | { do: 'befall'; part: number; after: number; fate: Fate | 'dies before' | 'dies after' };
+  | { do: 'befall'; part: number; after: number; fate: Blow };
 
 export type Doing = Step['do'];
 
@@ -136,13 +137,7 @@ const STEPS: { readonly [D in Doing]: fc.Arbitrary<Extract<Step, { do: D }>> } =
     do: fc.constant('befall'),
     part,
     after: fc.nat({ max: 5 }),
-    fate: fc.constantFrom<Extract<Step, { do: 'befall' }>['fate']>(
-      'never sent',
-      'answer lost',
-      'slow',
-      'dies before',
-      'dies after',
-    ),
+    fate: fc.constantFrom<Blow>('never sent', 'answer lost', 'slow', 'dies before', 'dies after'),
   }),
 };
 
@@ -271,7 +266,7 @@ export async function take(world: World, step: Step): Promise<void> {
 }
 
 /** Whoever gets one of these knows nothing, or is told why nothing was done: nobody was promised anything. */
-const HONEST_REFUSALS = [StoreUnavailable, DecisionUnsure, CallError, ExcludedVote];
+const HONEST_REFUSALS = [StoreUnavailable, DecisionUnsure, CallError, ExcludedVote, DispatchUnavailable];
 
 function orUnsure(error: unknown): void {
   if (!HONEST_REFUSALS.some((known) => error instanceof known)) throw error;

@@ -84,11 +84,25 @@ function lost(): Error {
   return new Error('Connection is closed.');
 }
 
-/** What a process of a sequence holds for a connection: the real client's commands, carried by the traffic. */
-export class Wire extends Redis {
+/** What may befall a process at one of its commands. */
+export type Blow = Fate | 'dies before' | 'dies after';
+
+/** What a process of a sequence holds for a connection. */
+export interface Line extends Redis {
+  readonly dead: boolean;
+  readonly death: Promise<'died'>;
+  /** What befalls the command after the next `after` ones. */
+  doom(after: number, fate: Blow): void;
+  /** Nothing befalls it any more. */
+  spare(): void;
+  die(): void;
+}
+
+/** A line on which nothing happens but what is drawn: the real client's commands, carried by the traffic. */
+export class Wire extends Redis implements Line {
   readonly #traffic: Traffic;
   /** Commands that are left until something befalls one of them. */
-  #doom: { after: number; fate: Fate | 'dies before' | 'dies after' } | undefined;
+  #doom: { after: number; fate: Blow } | undefined;
   #dead = false;
   #died!: () => void;
   readonly death: Promise<'died'>;
@@ -106,12 +120,10 @@ export class Wire extends Redis {
     return this.#dead;
   }
 
-  /** What befalls the command after the next `after` ones. */
-  doom(after: number, fate: Fate | 'dies before' | 'dies after'): void {
+  doom(after: number, fate: Blow): void {
     this.#doom = { after, fate };
   }
 
-  /** Nothing befalls it any more. */
   spare(): void {
     this.#doom = undefined;
   }
@@ -146,5 +158,58 @@ export class Wire extends Redis {
     }
     this.die();
     return fate === 'dies before' ? 'never sent' : 'answered';
+  }
+}
+
+/** A real connection of its own, for processes with real queues. Whatever befalls it, its socket breaks in the middle. */
+export class Cable extends Redis implements Line {
+  #breaksAfter: number | undefined;
+  #dead = false;
+  #died!: () => void;
+  readonly death: Promise<'died'>;
+
+  constructor(options: { path: string; db: number }) {
+    super({
+      ...options,
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      retryStrategy: () => 5,
+    });
+    this.on('error', () => {});
+    this.death = new Promise((resolve) => {
+      this.#died = () => resolve('died');
+    });
+    this.connect().catch(() => {});
+  }
+
+  get dead(): boolean {
+    return this.#dead;
+  }
+
+  doom(after: number): void {
+    this.#breaksAfter = after;
+  }
+
+  spare(): void {
+    this.#breaksAfter = undefined;
+  }
+
+  /** Retired: what it has in hand may end, and nobody asks it for more. */
+  die(): void {
+    this.#dead = true;
+    this.#died();
+  }
+
+  override sendCommand(...sent: Parameters<Redis['sendCommand']>): unknown {
+    const answer = super.sendCommand(...sent);
+    if (this.#breaksAfter === undefined) return answer;
+    this.#breaksAfter -= 1;
+    if (this.#breaksAfter < 0) {
+      this.#breaksAfter = undefined;
+      this.stream.destroy();
+    }
+    return answer;
   }
 }

@@ -26,7 +26,9 @@ import { defineTool, type ToolRun } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
 import { Guard } from '../../src/guard/guard.ts';
 import type { ProposalHandle } from '../../src/guard/proposal-handle.ts';
+import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import { Execution } from '../../src/queue/execution.ts';
+import { ExecutionWorker } from '../../src/queue/execution-worker.ts';
 import { Sweeper } from '../../src/queue/sweeper.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { GrantStoreRedis } from '../../src/redis/grant-store-redis.ts';
@@ -37,7 +39,7 @@ import { drawnFrom } from '../faults/seeded.ts';
 import { testKeys } from '../sealed-terms.ts';
 import { BUDGET, humanOf, type Mark, PENDING_PER_AGENT, PENDING_PER_TENANT } from './model.ts';
 import type { Sequence } from './steps.ts';
-import { Traffic, Wire } from './traffic.ts';
+import { Cable, type Line, Traffic, Wire } from './traffic.ts';
 
 /** What a sequence happens in: a few processes with memories of their own, people, tools that count, and one Redis. */
 
@@ -114,7 +116,8 @@ const SHOWN = digestOf('card', 'the whole of it');
 /** All that one process holds; what it remembers is gone with it. */
 export class Part {
   readonly name: string;
-  readonly wire: Wire;
+  readonly wire: Line;
+  readonly dispatch: Dispatch;
   readonly store: ProposalStoreRedis;
   readonly writeSwitch: WriteSwitchRedis;
   readonly grants: GrantStoreRedis;
@@ -125,11 +128,28 @@ export class Part {
   readonly attester: Attester;
   readonly sweeper: Sweeper;
   readonly execution: Execution;
+  readonly #queued: { readonly worker: ExecutionWorker; readonly dispatch: DispatchBullMQ } | undefined;
 
-  constructor(name: string, world: World, startDeadlineMs = START_DEADLINE_MS) {
-    const { shards, dispatch } = world;
+  constructor(
+    name: string,
+    world: World,
+    { startDeadlineMs, cable }: { startDeadlineMs: number; cable: World['cable'] },
+  ) {
+    const { shards } = world;
     this.name = name;
-    this.wire = new Wire(world.traffic);
+    this.wire = cable === undefined ? new Wire(world.traffic) : new Cable(cable);
+    const queue = cable && new DispatchBullMQ({ connection: this.wire, shards });
+    const dispatch: Dispatch = {
+      schedule: async (id, delayMs) => {
+        world.jobs.push(id);
+        await queue?.schedule(id, delayMs);
+      },
+      wake: async (id) => {
+        world.jobs.push(id);
+        await queue?.wake(id);
+      },
+    };
+    this.dispatch = dispatch;
     const parts = { redis: this.wire, shards, keys: [testKeys.proposal] as const };
     const store = new ProposalStoreRedis(parts);
     const writeSwitch = new WriteSwitchRedis({ ...parts, startDeadlineMs: START_DEADLINE_MS });
@@ -178,15 +198,31 @@ export class Part {
       random: randomBytes,
     });
     this.sweeper = new Sweeper({ store, dispatch, logger });
-    this.execution = new Execution({
-      ...{ store, switch: writeSwitch, registry, policy, logger },
+    const executor = {
+      ...{ store, switch: writeSwitch, registry, policy, logger, startDeadlineMs },
       keys: { proposal: parts.keys, approval: [testKeys.approvalPublic] },
       // By its credentials the tool knows whose it is.
       credentials: { fetch: async () => new Credentials({ executor: name }) },
       executorId: name,
-      startDeadlineMs,
       leaseMs: 60 * 60_000,
-    });
+    };
+    this.execution = new Execution(executor);
+    if (queue === undefined) return;
+    const worker = new ExecutionWorker({ ...executor, dispatch, connection: this.wire, shards });
+    worker.start();
+    this.#queued = { worker, dispatch: queue };
+  }
+
+  /** Whether proposals are looked at by jobs of a real queue. */
+  get queued(): boolean {
+    return this.#queued !== undefined;
+  }
+
+  /** What goes on by itself ends: an `off` that was not confirmed, and what its worker has in hand. */
+  async stop(): Promise<void> {
+    await this.writeSwitch.stop();
+    await this.#queued?.worker.stop();
+    await this.#queued?.dispatch.close();
   }
 
   click(proposal: ProposalId, user: User, team: string, decision: 'approve' | 'deny'): Click {
@@ -203,7 +239,7 @@ export class Part {
 
 /** What somebody was told, or a tool did, in the order in which it happened here. */
 export type Told =
-  | { readonly is: 'started'; readonly proposal: ProposalId | undefined; readonly admission: string }
+  | { readonly is: 'started'; readonly admission: string }
   | { readonly is: 'proposed'; readonly proposal: ProposalId }
   | {
       readonly is: 'approved' | 'denied';
@@ -270,15 +306,16 @@ export class World {
   /** The sequence is over: no call goes on for long any more. */
   ending = false;
   readonly #clock: Wire;
-  readonly dispatch: Dispatch = {
-    schedule: async (id) => void this.jobs.push(id),
-    wake: async (id) => void this.jobs.push(id),
-  };
+  /** Where each process has a connection and a worker of its own, and jobs go through the real queue. */
+  readonly cable: { readonly path: string; readonly db: number } | undefined;
+  readonly #retired: Promise<void>[] = [];
 
   constructor(
     redis: Redis,
     { order, shards, callers, tools }: Pick<Sequence, 'order' | 'shards' | 'callers' | 'tools'>,
+    cable?: World['cable'],
   ) {
+    this.cable = cable;
     this.redis = redis;
     this.shards = shards;
     this.callers = callers;
@@ -293,11 +330,11 @@ export class World {
 
   /** One to whom no admission is too slow: for when nobody turns anything off any more. */
   patientPart(): Part {
-    return this.#newPart(PATIENCE_MS);
+    return this.#newPart({ startDeadlineMs: PATIENCE_MS, cable: undefined });
   }
 
-  #newPart(startDeadlineMs?: number): Part {
-    const part = new Part(`part-${this.everyPart.length}`, this, startDeadlineMs);
+  #newPart(options = { startDeadlineMs: START_DEADLINE_MS, cable: this.cable }): Part {
+    const part = new Part(`part-${this.everyPart.length}`, this, options);
     this.everyPart.push(part);
     return part;
   }
@@ -317,24 +354,37 @@ export class World {
 
   /** As after SIGKILL: what it was doing is cut off where it is, and a new one takes its place. */
   restart(index: number): void {
-    this.part(index).wire.die();
+    const part = this.part(index);
+    part.wire.die();
+    // A worker of a real queue cannot be cut off inside of our own process: it stops, as after SIGTERM.
+    if (part.queued) this.#retired.push(this.#stop(part));
     this.part(index);
   }
 
-  /** Nothing goes on by itself any more, as an `off` that was not confirmed does. */
+  async #stop(part: Part): Promise<void> {
+    for (const call of this.held) if (call.executor === part.name) call.end('throws');
+    await part.stop();
+    if (part.queued) part.wire.disconnect();
+  }
+
+  /** Nothing goes on by itself any more. */
   async quiet(): Promise<void> {
-    await Promise.all(this.parts.map(({ writeSwitch }) => writeSwitch.stop()));
+    await Promise.all(this.#retired);
+    this.ending = this.cable !== undefined;
+    await Promise.all(this.parts.map((part) => (part.queued ? this.#stop(part) : part.stop())));
   }
 
   close(): void {
     this.#clock.die();
     for (const { wire } of this.everyPart) wire.die();
-    for (const { writeSwitch } of this.everyPart) void writeSwitch.stop();
+    for (const part of this.everyPart) part.stop().catch(() => {});
+    if (this.cable !== undefined) for (const { wire } of this.everyPart) wire.disconnect();
     worlds.delete(this.name);
   }
 
   /** An attempt: over, or in the middle of a call that goes on until it is told to end. */
   async attempt(part: Part, id: ProposalId): Promise<void> {
+    if (part.queued) return part.dispatch.wake(id);
     let hangs = () => {};
     const held = new Promise<void>((resolve) => {
       hangs = resolve;
@@ -345,16 +395,18 @@ export class World {
       if (answer.next === 'done') this.told.push({ is: 'ended', proposal: id, status: answer.status });
     });
     attempt.over = Promise.race([told, part.wire.death]);
+    // Looked at by whoever ends the call.
+    attempt.over.catch(() => {});
     await Promise.race([attempt.over, held]);
   }
 
   async ran(run: ToolRun, ending: (typeof ENDINGS)[number]): Promise<unknown> {
-    this.told.push({ is: 'started', proposal: undefined, admission: run.idempotencyKey });
+    this.told.push({ is: 'started', admission: run.idempotencyKey });
     let how = ending;
     if (ending === 'hangs' && !this.ending) {
       how = await new Promise((end) => {
-        const attempt = inAttempt.getStore();
-        if (attempt === undefined) throw new Error('a tool runs outside of any attempt');
+        // Of a job's attempt nobody knows when it is over.
+        const attempt = inAttempt.getStore() ?? { hangs() {}, over: Promise.resolve() };
         this.held.push({ executor: run.credentials.get('executor'), end, over: attempt.over });
         attempt.hangs();
       });
