@@ -47,8 +47,6 @@ const SETTLED_WITHIN_MS = 90_000;
 const ANSWER_MS = 15_000;
 /** For a person who gets no answer: as long as they wait until they click again. */
 const PATIENCE_MS = 8_000;
-/** After a click that nobody answered, so long no answer is taken for that to another click. */
-const LATE_ANSWERS_MS = 20_000;
 /** How long one call of a tool lasts: long enough to be caught in the middle of it. */
 const RUNS_FOR_MS = 120;
 /**
@@ -100,8 +98,6 @@ interface Tracked {
   readonly tool: Tool;
   /** When its agent first asked for it; `performance.now()`. */
   readonly askedAt: number;
-  /** What a person was told to have decided. */
-  acknowledged?: { decision: Decision; person: string };
   /** What its agent was told. */
   told?: ProposalStatus | undefined;
 }
@@ -130,6 +126,7 @@ export class ReplicatedHouse {
   readonly #lost: string[] = [];
   /** When writes were certainly off: from the answer on, until somebody asked for on. */
   readonly #off: { from: number; to: number }[] = [];
+  readonly #decided = new Map<string, number>();
   /** Who wants to know of the next click. */
   readonly #clicked: (() => void)[] = [];
   #checked = 0;
@@ -240,9 +237,9 @@ export class ReplicatedHouse {
     return [...this.executors, ...this.approvals, ...this.agents];
   }
 
-  /** Decisions that people were told are recorded. */
+  /** Decisions that people were told are recorded, by the last `check`. */
   get decided(): number {
-    return [...this.#tracked.values()].filter(({ acknowledged }) => acknowledged !== undefined).length;
+    return [...this.#decided.values()].reduce((sum, told) => sum + told, 0);
   }
 
   /** Results that agents were told. */
@@ -379,6 +376,7 @@ export class ReplicatedHouse {
       doubled.push(...doubledOf(one, record, ran));
       stuck.push(...stuckOf(one, record));
     }
+    lost.push(...(await this.#unrecorded()));
     stuck.push(...(await this.#wrongCards(fresh)));
     const audit = await this.#audit(fresh);
     row.lost(lost.length);
@@ -457,13 +455,15 @@ export class ReplicatedHouse {
   /** Decides whatever card of the lane still asks, one after the other. */
   async #person(lane: Lane): Promise<void> {
     const view = this.#view(lane, APPROVER);
-    /** Clicks of which nobody heard anything: their answer may still come. */
-    let unanswered = Number.NEGATIVE_INFINITY;
+    /** Whose card is not clicked on again before then. */
+    const again = new Map<ProposalId, number>();
     for (;;) {
       await view.look();
       const open = [...this.#tracked.values()].filter((one) => one.lane === lane && one.told === undefined);
       if (open.length === 0 && !this.#atWork) return;
-      const asked = open.find((one) => one.acknowledged === undefined && view.cardOf(one.id) !== undefined);
+      const asked = open.find(
+        ({ id }) => view.cardOf(id) !== undefined && performance.now() >= (again.get(id) ?? 0),
+      );
       const card = asked && view.cardOf(asked.id);
       if (asked === undefined || card === undefined) {
         await sleep(150);
@@ -478,13 +478,8 @@ export class ReplicatedHouse {
         await sleep(50);
         await view.look();
       }
-      const answers = view.heard.slice(before);
-      if (answers.length === 0) unanswered = performance.now();
-      const certain = performance.now() - unanswered > LATE_ANSWERS_MS;
-      const said = decision === 'approve' ? NOTICES.approved : NOTICES.denied;
-      if (certain && answers.length === 1 && answers[0]?.startsWith(said)) {
-        asked.acknowledged = { decision, person: `slack:${lane.team}/${APPROVER}` };
-      } else if (asked.told === undefined) await sleep(CLICK_AGAIN_MS);
+      const counted = view.heard.slice(before).some((text) => text.startsWith(SAID[decision]));
+      again.set(asked.id, performance.now() + (counted ? PATIENCE_MS : CLICK_AGAIN_MS));
     }
   }
 
@@ -518,6 +513,34 @@ export class ReplicatedHouse {
   }
 
   /* ---- what must be true in the end ---- */
+
+  /** Whoever was told that a decision is recorded: it is. An answer does not say of which, but each is said once. */
+  async #unrecorded(): Promise<string[]> {
+    const lost: string[] = [];
+    for (const lane of this.#lanes) {
+      const view = this.#view(lane, APPROVER);
+      await view.look();
+      const asked = [...this.#tracked.values()].filter(
+        (one) => one.lane === lane && one.tool === 'ledger.write',
+      );
+      const states: ProposalRecord['state'][] = [];
+      for (const { id } of asked) {
+        const record = await eventually(() => this.store.read(id));
+        if (record !== undefined) states.push(record.state);
+      }
+      const recorded: Record<Decision, number> = {
+        approve: states.filter(({ approvals }) => approvals.length > 0).length,
+        deny: states.filter(({ status }) => status === 'denied').length,
+      };
+      for (const decision of ['approve', 'deny'] as const) {
+        const told = view.heard.filter((text) => text.startsWith(SAID[decision])).length;
+        this.#decided.set(`${lane.tenant} ${decision}`, told);
+        if (told > recorded[decision])
+          lost.push(`${lane.tenant}: ${told} answers to ${decision}, ${recorded[decision]} are recorded`);
+      }
+    }
+    return lost;
+  }
 
   async #wrongCards(fresh: readonly Tracked[]): Promise<string[]> {
     const until = performance.now() + SETTLED_WITHIN_MS;
@@ -666,6 +689,9 @@ class ChannelView {
   }
 }
 
+/** Said once for a decision; whoever clicks again is told that it was recorded already. */
+const SAID: Readonly<Record<Decision, string>> = { approve: NOTICES.approved, deny: NOTICES.denied };
+
 async function decide(person: SlackPerson, card: SeenMessage, decision: Decision): Promise<void> {
   const left = await person.openView();
   if (left !== null) await person.closeView(left, true);
@@ -690,15 +716,6 @@ function lostOf(one: Tracked, record: ProposalRecord | undefined, ran: number): 
   const lost: string[] = [];
   if (one.told !== undefined && one.told !== state.status) {
     lost.push(`${named(one)}: its agent was told ${one.told}, and it is ${state.status}`);
-  }
-  if (one.acknowledged !== undefined) {
-    const { decision, person } = one.acknowledged;
-    const stands =
-      decision === 'approve'
-        ? state.approvals.some(({ statement }) => statement.person === person)
-        : state.status === 'denied' && state.denial.statement.person === person;
-    if (!stands)
-      lost.push(`${named(one)}: ${person} was told of their ${decision}, and it is ${state.status}`);
   }
   if (state.status === 'succeeded' && ran === 0) lost.push(`${named(one)} succeeded and never ran`);
   return lost;
