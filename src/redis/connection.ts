@@ -70,6 +70,9 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
     // would be a call in doubt.
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
+    // Channels subscribes anew. ioredis awaits its own attempt nowhere: where the connection breaks once more before the
+    // answer, that is an unhandled rejection, which ends the process of whoever holds a guard.
+    autoResubscribe: false,
     maxRetriesPerRequest: 0,
     retryStrategy: (attempt) => Math.min(attempt * 50, RECONNECT_AT_MOST_EVERY_MS),
   };
