@@ -33,7 +33,7 @@ sequencesOf(
       befall: 10,
     },
     reaches: {
-      runs: 50,
+      runs: 25,
       'processes that died': 100,
       'answers that were lost': 50,
       'outcome.unknown': 30,

@@ -32,7 +32,7 @@ sequencesOf(
       restart: 1,
     },
     reaches: {
-      runs: 30,
+      runs: 15,
       'decision.approve': 200,
       'decision.deny': 25,
       'proposal.edited': 8,

@@ -32,7 +32,7 @@ sequencesOf(
       befall: 1,
     },
     reaches: {
-      runs: 30,
+      runs: 15,
       'switch.off': 200,
       'switch.on': 300,
       'proposal.halted': 100,
