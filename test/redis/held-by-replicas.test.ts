@@ -7,6 +7,7 @@ import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { Execution } from '../../src/queue/execution.ts';
 import { AuditStreamRedis } from '../../src/redis/audit-stream-redis.ts';
 import { HeldByReplicas } from '../../src/redis/held-by-replicas.ts';
+import { fenceKey } from '../../src/redis/keys.ts';
 import { RunningParts, SHARDS } from '../queue/running-parts.ts';
 import { ANA, approvalOf, closeTicketWith, sealedCall } from '../queue/sealed-call.ts';
 import { ReplicatedRedis } from './replicated-for-tests.ts';
@@ -118,6 +119,8 @@ describe('a replica that lags takes over', () => {
     const other = new RunningParts(redis.master.connectionOptions, { replicas: 1 });
     onTestFinished(() => other.close());
     await expect(other.store.decide(approval)).rejects.toBeInstanceOf(NotHeldByReplicas);
+    // From Redis 7.2 on WAIT speaks of what the connection wrote, before of all that it has seen: so it writes something.
+    expect(await other.redis.get(fenceKey(shardOfProposal(unheld.terms.id)))).toBe('1');
     const denial = approvalOf(unheld, ANA, { at: await old.store.now(), decision: 'deny', reason: 'no' });
     await expect(other.store.decide(denial)).rejects.toBeInstanceOf(NotHeldByReplicas);
     const fresh = await failOver();
