@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
+import { Channels } from '../../src/redis/channels.ts';
 import {
   answerOf,
   checkRedis,
@@ -180,3 +181,23 @@ async function pretending(path: string, info: string): Promise<string> {
   });
   return path;
 }
+
+it('[redis:down-means-no] a connection that breaks again while it subscribes anew hears on after all, and leaves no error that nobody awaits', async () => {
+  const proxy = await RedisProxy.start(redis.server.socketPath);
+  onTestFinished(() => proxy.close());
+  const { subscriber } = open(proxy.path);
+  let heard = 0;
+  await Channels.of(subscriber).follow('word', { onMessage: () => heard++, onGap: () => {} });
+  for (let times = 0; times < 5; times++) {
+    const again = proxy.cutAt('asked', (bytes) => bytes.includes('subscribe'));
+    proxy.cut();
+    await again;
+  }
+  await expect
+    .poll(async () => {
+      await redis.client.publish('word', '');
+      return heard;
+    })
+    .toBeGreaterThan(0);
+  // An unhandled rejection fails the run: it would end the process of an agent.
+});
