@@ -9,9 +9,9 @@ import {
   type DeskAnswer,
   readRecord,
 } from '../core/approval/decision-desk.ts';
-import { slackIdsOf, type TenantId } from '../core/identity/ids.ts';
+import { slackIdsOf } from '../core/identity/ids.ts';
 import type { ReasonRule } from '../core/policy/verdict.ts';
-import type { CardRef, ProposalRecord } from '../core/proposal/proposal.ts';
+import type { ProposalRecord } from '../core/proposal/proposal.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
@@ -19,6 +19,7 @@ import { parseTerms, type SealedTerms } from '../core/proposal/seal.ts';
 import { Digest } from '../core/tool/digest.ts';
 import { actorOf, DecidingClick, HomeClick, placeOfClick, ViewClick, ViewSubmission } from './bodies.ts';
 import { ACTIONS, type CardView, ruleOf } from './card.ts';
+import type { ClickedCards } from './clicked-card.ts';
 import { slackError, type WorkspaceClients } from './clients.ts';
 import type { InFlight } from './in-flight.ts';
 import {
@@ -37,9 +38,7 @@ import { drawReview } from './review.ts';
 
 export interface ActionsParts {
   readonly desk: DecisionDesk;
-  /** Where a card of the proposal stands, as Slack signed it, and it is not the one that is recorded. */
-  readonly seen: (id: ProposalId, card: CardRef) => Promise<void>;
-  readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
+  readonly clickedCards: ClickedCards;
   readonly store: ProposalStore;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly viewOf: (sealed: SealedTerms, record: ProposalRecord, team: string) => CardView;
@@ -233,24 +232,11 @@ export class CardActions {
     // Not believed: it chooses between a form and none, and the desk asks the sealed rule.
     const terms = record === 'not_ours' ? undefined : parseTerms(record.termsText);
     const rule = terms === undefined ? undefined : ruleOf(terms);
-    if (record !== 'not_ours' && terms !== undefined) await this.#cardSeen(body, record, terms);
+    const card = placeOfClick(body);
+    if (record !== 'not_ours' && terms !== undefined && card !== 'home') {
+      await this.#parts.clickedCards.note({ team: body.team.id, ...card }, record, terms.context.tenant);
+    }
     return { click, need: rule?.reason[decision] ?? 'none' };
-  }
-
-  /** A copy, or a card whose posting was not recorded: in the tenant's channel, a click is what tells us of it. */
-  async #cardSeen(body: DecidingClick, record: ProposalRecord, { context }: ProposalTerms): Promise<void> {
-    const place = this.#parts.placeOf(context.tenant);
-    const clicked = placeOfClick(body);
-    if (clicked === 'home') return;
-    const { ts } = clicked;
-    if (record.unseenCards === 0 || record.card?.ts === ts) return;
-    if (place === undefined || place.channel !== clicked.channel || place.team !== body.team.id) return;
-    const seen = this.#parts.seen(record.id, { ...place, ts }).catch((error: unknown) => {
-      this.#parts.logger.warn({ err: errorOnly(error) }, 'a copy of a card was not noted');
-    });
-    // What is to become the card has to be so before it is decided on; a copy can wait.
-    if (record.card === undefined) await seen;
-    else void this.#parts.inFlight.track(seen);
   }
 
   async #cardRecorded(id: ProposalId): Promise<ProposalRecord | undefined | 'not_ours'> {

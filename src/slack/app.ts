@@ -33,6 +33,7 @@ import { BatchActions } from './batch-actions.ts';
 import { type CardView, drawCard } from './card.ts';
 import { ChannelWatch } from './channel-watch.ts';
 import { Channels, type SlackProblem } from './channels.ts';
+import { ClickedCards } from './clicked-card.ts';
 import { clientOptions, type Reach, type WorkspaceClients, type Workspaces } from './clients.ts';
 import { WritesCommand } from './commands.ts';
 import { DigestPublisher } from './digest-publisher.ts';
@@ -239,10 +240,15 @@ async function openSurface(
     logger,
     monotonic,
   });
-  const actions = new CardActions({
-    desk,
+  const clickedCards = new ClickedCards({
     seen: (id, card) => publisher.seen(id, card),
     placeOf,
+    inFlight,
+    logger,
+  });
+  const actions = new CardActions({
+    desk,
+    clickedCards,
     store: parts.store,
     workspaceOf,
     viewOf,
@@ -301,11 +307,13 @@ async function openSurface(
       },
     }),
     store: parts.store,
+    clickedCards,
     workspaceOf,
     inFlight,
     logger,
   });
   const grants = new GrantSurface({
+    clickedCards,
     ...parts,
     desk,
     directory,

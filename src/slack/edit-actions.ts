@@ -7,6 +7,7 @@ import type { ProposalStore } from '../core/proposal/proposal-store.ts';
 import { Digest } from '../core/tool/digest.ts';
 import { actorOf, CardClick, ViewSubmission } from './bodies.ts';
 import { ACTIONS } from './card.ts';
+import type { ClickedCards } from './clicked-card.ts';
 import type { WorkspaceClients } from './clients.ts';
 import { EDIT_INPUT, EDIT_VIEW, editModal, problemsUnderTheField } from './edit-modal.ts';
 import type { InFlight } from './in-flight.ts';
@@ -16,6 +17,7 @@ import { NOTICES, REFUSAL_NOTICES } from './notices.ts';
 export interface EditActionsParts {
   readonly desk: EditDesk;
   readonly store: ProposalStore;
+  readonly clickedCards: ClickedCards;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly inFlight: InFlight;
   readonly logger: Logger;
@@ -75,6 +77,12 @@ export class EditActions {
     if (workspace === undefined) return NOTICES.failed;
     const { looked, text } = opened;
     const { tool, context } = looked.sealed.terms;
+    const at = {
+      team: parsed.data.team.id,
+      channel: parsed.data.channel.id,
+      ts: parsed.data.container.message_ts,
+    };
+    await this.#parts.clickedCards.note(at, looked.record, context.tenant);
     const view = editModal(
       { proposal: click.proposal, shown: Digest.parse(click.sight.shown) },
       { tool, tenant: context.tenant, environment: context.environment },

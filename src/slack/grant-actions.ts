@@ -15,6 +15,7 @@ import { NotHeldByReplicas } from '../core/proposal/proposal-store.ts';
 import { Digest } from '../core/tool/digest.ts';
 import { actorOf, CardClick, ViewSubmission } from './bodies.ts';
 import { ACTIONS } from './card.ts';
+import type { ClickedCards } from './clicked-card.ts';
 import type { WorkspaceClients } from './clients.ts';
 import { REVOKE_GRANT } from './grant-card.ts';
 import {
@@ -45,6 +46,7 @@ export interface GrantActionsParts {
   readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly sightOf: (draft: GrantDraft) => GrantSight | undefined;
+  readonly clickedCards: ClickedCards;
   readonly inFlight: InFlight;
   readonly logger: Logger;
 }
@@ -157,6 +159,9 @@ export class GrantActions {
     if (!opened.ok) return this.#tell(heard, grantNotice(opened.refusal));
     const sight = this.#parts.sightOf(opened.draft);
     if (sight === undefined) return this.#tell(heard, grantNotice('not_shown_whole'));
+    const at = { team: body.team.id, channel: body.channel.id, ts: body.container.message_ts };
+    const { record, sealed } = opened.looked;
+    await this.#parts.clickedCards.note(at, record, sealed.terms.context.tenant);
     const view = chooseModal({ proposal: proposal.data, shown: digest.data }, opened.draft, sight);
     await workspace.views.views.open({ trigger_id: body.trigger_id, view });
   }

@@ -12,6 +12,7 @@ import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
 import type { ProposalKeys } from '../core/proposal/seal.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
+import type { ClickedCards } from './clicked-card.ts';
 import type { WorkspaceClients } from './clients.ts';
 import { GrantActions } from './grant-actions.ts';
 import { grantsSubcommand } from './grant-list.ts';
@@ -33,6 +34,7 @@ export interface GrantSurfaceParts {
   readonly placeOf: (tenant: TenantId) => { readonly team: string; readonly channel: string } | undefined;
   readonly workspaceOf: (team: string) => WorkspaceClients | undefined;
   readonly toolOf: (name: string) => ToolDefinition | undefined;
+  readonly clickedCards: ClickedCards;
   readonly inFlight: InFlight;
   readonly logger: Logger;
   readonly pace?: CardPace | undefined;

@@ -94,6 +94,28 @@ describe('an edit before the approval', () => {
   const seenOf = (answer: Awaited<ReturnType<typeof edited>>) =>
     answer.ok ? seenIn(answer.view?.blocks) + Object.values(answer.errors).join() : answer.error;
 
+  it('begun on a card whose posting was not recorded, that card is made to point to the live one', async () => {
+    // The channel is told of the switch first; what is to get lost is the answer to the card.
+    await t.person('U0ANA').waitForMessage(CHANNEL, ({ text }) => text.includes('Writes are on again'));
+    t.slack.faults.loseReply('chat.postMessage');
+    const { sealed } = await t.card(asked());
+    const { id } = sealed.terms;
+    const cards = async () =>
+      (await t.person('U0ANA').messages(CHANNEL)).filter(({ blocks }) => JSON.stringify(blocks).includes(id));
+    await expect.poll(cards).toHaveLength(2);
+    const live = async () => (await t.store.read(id))?.card?.ts;
+    await expect.poll(live).toBeDefined();
+    const stands = await live();
+    const copy = (await cards()).find(({ ts }) => ts !== stands);
+    if (copy === undefined) throw new Error('there is one card alone');
+    await form(copy);
+    const pointing = async () => {
+      const messages = await t.person('U0ANA').messages(CHANNEL);
+      return seenIn(messages.find(({ ts }) => ts === copy.ts)?.blocks);
+    };
+    await expect.poll(pointing).toMatch(/earlier copy.*live card/);
+  });
+
   it('ends the proposal, voids its approvals, and makes a new one with a card that says what was changed', async () => {
     const { sealed, message } = await t.card(asked({ idempotencyKey: 'key-1', statedReason: 'a duplicate' }));
     await t.person('U0BEN').click(message, 'cs_approve');
