@@ -617,6 +617,11 @@ export class HouseAgent {
       child.once('message', () => resolve());
       child.once('exit', () => reject(new Error(`an agent did not start; its log is ${this.logPath}`)));
     });
+    child.once('exit', () => {
+      for (const { reject } of this.#waiting.values())
+        reject(new Error(`an agent ended; its log is ${this.logPath}`));
+      this.#waiting.clear();
+    });
     child.on('message', ({ n = 0, answer, error }: { n?: number; answer?: unknown; error?: AgentSaid }) => {
       const waiting = this.#waiting.get(n);
       this.#waiting.delete(n);
@@ -626,7 +631,8 @@ export class HouseAgent {
     await ready;
   }
 
-  ask(ask: Readonly<Record<string, unknown>>): Promise<unknown> {
+  async ask(ask: Readonly<Record<string, unknown>>): Promise<unknown> {
+    if (this.#child?.connected !== true) throw new Error(`an agent does not run; its log is ${this.logPath}`);
     this.#asked += 1;
     const n = this.#asked;
     const answer = new Promise<unknown>((resolve, reject) => this.#waiting.set(n, { resolve, reject }));
