@@ -37,6 +37,8 @@ export interface ExecutorHealthReport {
   readonly redis: RedisHealth;
   /** Whether jobs are taken from the queue. */
   readonly queue: { readonly ok: boolean };
+  /** Not ok: Redis answers too slowly for calls to start; they are tried again and again. */
+  readonly starts: { readonly ok: boolean };
   /** Not ok: the file is broken or gone, and the last good policy stays in force. */
   readonly policy: { readonly ok: boolean };
   /** It takes no new calls and lets those in hand end. */
@@ -99,6 +101,7 @@ export class Health {
 export class ExecutorHealth {
   readonly #redis: RedisLook;
   readonly #takesJobs: () => Promise<boolean>;
+  readonly #startsInTime: () => boolean;
   readonly #policyInForce: () => boolean;
   #stopping = false;
 
@@ -106,10 +109,12 @@ export class ExecutorHealth {
     redis: RedisClient;
     needs: RedisNeeds;
     takesJobs: () => Promise<boolean>;
+    startsInTime: () => boolean;
     policyInForce: () => boolean;
   }) {
     this.#redis = new RedisLook(parts.redis, parts.needs);
     this.#takesJobs = parts.takesJobs;
+    this.#startsInTime = parts.startsInTime;
     this.#policyInForce = parts.policyInForce;
   }
 
@@ -128,8 +133,9 @@ export class ExecutorHealth {
     const policy = { ok: this.#policyInForce() };
     // Who stops takes no jobs, and nothing is wrong with that.
     const fit = redis.ok && (takesJobs || stopping);
-    const calm = redis.warnings.length === 0 && policy.ok;
-    return { status: statusOf(fit, calm), redis, queue: { ok: takesJobs }, policy, stopping };
+    const starts = { ok: this.#startsInTime() };
+    const calm = redis.warnings.length === 0 && policy.ok && starts.ok;
+    return { status: statusOf(fit, calm), redis, queue: { ok: takesJobs }, starts, policy, stopping };
   }
 }
 

@@ -217,6 +217,7 @@ export async function startExecutor(config: ExecutorConfig, given: Logger): Prom
     redis: connections.redis,
     needs: needsOf(config),
     takesJobs: () => worker.takesJobs(),
+    startsInTime: () => worker.startsInTime,
     policyInForce: () => policy.inForce,
   });
   // A port that is taken refuses before any call is.

@@ -161,29 +161,34 @@ describe('what health says of Redis', () => {
 });
 
 describe('the health of an executor', () => {
-  const world = { takesJobs: true, policyInForce: true };
+  const world = { takesJobs: true, startsInTime: true, policyInForce: true };
   const health = () =>
     new ExecutorHealth({
       redis: redis.client,
       needs: ONE_REDIS,
       takesJobs: async () => world.takesJobs,
+      startsInTime: () => world.startsInTime,
       policyInForce: () => world.policyInForce,
     });
-  beforeEach(() => Object.assign(world, { takesJobs: true, policyInForce: true }));
+  beforeEach(() => Object.assign(world, { takesJobs: true, startsInTime: true, policyInForce: true }));
 
   it('is good where Redis answers, jobs are taken and the policy is the file', async () => {
     expect(await health().report()).toEqual({
       status: 'ok',
       redis: { ok: true, warnings: [] },
       queue: { ok: true },
+      starts: { ok: true },
       policy: { ok: true },
       stopping: false,
     });
   });
 
-  it('is failing where no jobs are taken, and a warning where an older policy is in force', async () => {
+  it('is failing where no jobs are taken, and a warning where an older policy is in force or calls start too late', async () => {
     world.policyInForce = false;
     expect(await health().report()).toMatchObject({ status: 'warning', policy: { ok: false } });
+    world.policyInForce = true;
+    world.startsInTime = false;
+    expect(await health().report()).toMatchObject({ status: 'warning', starts: { ok: false } });
     world.takesJobs = false;
     expect(await health().report()).toMatchObject({ status: 'failing', queue: { ok: false } });
   });

@@ -103,6 +103,11 @@ export class ExecutionWorker {
     );
   }
 
+  /** Whether Redis answers fast enough for calls to start, as of those of the last half minute. */
+  get startsInTime(): boolean {
+    return this.#execution.startsInTime;
+  }
+
   /**
    * Takes no more jobs and lets the running calls end; past the grace they are told to stop. Resolves with what was
    * left, in words: such a call is settled as `unknown` when its lease lapses.

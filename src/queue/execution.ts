@@ -57,6 +57,8 @@ const CREDENTIALS_TIMEOUT_MS = 5_000;
 /** Admissions that came too late, one after the other, before the job goes back to sleep. */
 const ADMISSION_TRIES = 3;
 const SLOW_STORE_PAUSE_MS = 250;
+/** For so long after a call could not be started in time, it is said that this executor starts none. */
+const SLOW_FOR_MS = 30_000;
 /** Writes are closed and nobody halted the proposal: the permit may come back while its time to start lasts. */
 const CLOSED_PAUSE_MS = 1_000;
 /** The approval service is about to say that the approvers still may, or is away; the time to start goes on running. */
@@ -83,6 +85,7 @@ export class Execution {
   readonly #parts: ExecutionParts;
   readonly #startDeadlineMs: number;
   readonly #leaseMs: number;
+  #lateAt = Number.NEGATIVE_INFINITY;
   readonly #running = new Map<ProposalId, RunningCall>();
   /** Oldest first. An approved proposal that was started here before is one that somebody put back. */
   readonly #started = new Set<ProposalId>();
@@ -100,6 +103,11 @@ export class Execution {
   /** Calls that have started in this process and not ended. */
   get running(): ProposalId[] {
     return [...this.#running.keys()];
+  }
+
+  /** Not, where the last calls were given back each time, because the store took longer than they may wait. */
+  get startsInTime(): boolean {
+    return performance.now() - this.#lateAt >= SLOW_FOR_MS;
   }
 
   /** Tells the running calls to end; what they had begun has the outcome `unknown`, unless they can say better. */
@@ -207,11 +215,13 @@ export class Execution {
       await this.#insist(admission, 'give it back', () => store.giveBack(admission, why));
       if ((await store.read(id))?.state.status !== 'approved') return this.#asItStands(id);
     }
+    this.#lateAt = performance.now();
     return { next: 'again', status: 'approved', inMs: SLOW_STORE_PAUSE_MS };
   }
 
   /** Synchronous up to the tool's own code. */
   #start(admission: Admission, judged: Judged, credentials: Credentials): RunningCall {
+    this.#lateAt = Number.NEGATIVE_INFINITY;
     this.#remember(admission.proposal);
     const call = new RunningCall({
       admission,

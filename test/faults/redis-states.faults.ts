@@ -135,6 +135,11 @@ describe('Redis does not answer', () => {
     // Each answer takes 300 ms, and a call may start 50 ms after it was asked for: it is given back each time.
     await expect.poll(async () => await givenBack(waiting), WAIT).toBeGreaterThan(0);
     expect(world.ledger().length).toBe(before);
+    // People can decide, and the executor says why nothing runs.
+    await expect
+      .poll(async () => await health<ExecutorHealthReport>(world.executor), WAIT)
+      .toMatchObject({ status: 'warning', starts: { ok: false } });
+    expect(await readiness()).toEqual([200, 200]);
     proxy.heal();
     await resultOf(waiting, row);
     row.audit((await verified()) === 'intact');
