@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Dispatch } from '../core/execution/dispatch.ts';
-import type { ProposalId } from '../core/proposal/proposal-id.ts';
+import { type ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
 import { type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import { DispatchUnavailable } from './dispatch-bullmq.ts';
 
@@ -107,20 +107,25 @@ export class Sweeper {
     });
   }
 
-  /** One that fails must not keep the others waiting; but with nobody there, each of hundreds would wait its time-out. */
+  /**
+   * One that fails must not keep the others waiting; but with nobody there, each of hundreds would wait its time-out. In a
+   * Cluster it is one node that is away, and its shards.
+   */
   async #each(
     ids: readonly ProposalId[],
     what: string,
     act: (id: ProposalId) => Promise<boolean>,
   ): Promise<number> {
     let done = 0;
+    const away = new Set<number>();
     for (const id of ids) {
       if (this.#ending) break;
+      if (away.has(shardOfProposal(id))) continue;
       try {
         if (await act(id)) done += 1;
       } catch (error) {
         this.#logger.warn({ proposal: id, err: error }, `sweeper: could not ${what}; tries again`);
-        if (isAway(error)) break;
+        if (isAway(error)) away.add(shardOfProposal(id));
       }
     }
     return done;

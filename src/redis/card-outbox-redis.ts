@@ -2,7 +2,12 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { CardRef } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
-import type { CardClaim, CardOutbox, Rate } from '../core/proposal/proposal-store.ts';
+import {
+  type CardClaim,
+  type CardOutbox,
+  type Rate,
+  StoreUnavailable,
+} from '../core/proposal/proposal-store.ts';
 import { Channels } from './channels.ts';
 import type { RedisClient } from './connection.ts';
 import { cardsChannel, paceKey, proposalKey } from './keys.ts';
@@ -35,10 +40,20 @@ export class CardOutboxRedis implements CardOutbox {
     let nextInMs: number | undefined;
     const first = this.#next;
     this.#next = (first + 1) % this.#shards;
+    let away = 0;
     for (let i = 0; i < this.#shards && claims.length < limit; i += 1) {
       const shard = (first + i) % this.#shards;
       const ask = { limit: limit - claims.length, leaseMs };
-      const [wait, ...flat] = Claimed.parse(await this.#scripts.run('cardClaim', { shard, ask }));
+      let answer: unknown;
+      try {
+        answer = await this.#scripts.run('cardClaim', { shard, ask });
+      } catch (error) {
+        away += 1;
+        // One node of a Cluster must not keep the cards of the others waiting, least of all those claimed already.
+        if (!(error instanceof StoreUnavailable) || away === this.#shards) throw error;
+        continue;
+      }
+      const [wait, ...flat] = Claimed.parse(answer);
       if (wait >= 0) nextInMs = Math.min(nextInMs ?? wait, wait);
       for (let at = 0; at + 3 < flat.length; at += 4) {
         // Somebody else's members in our sets are no cards.
