@@ -16,7 +16,8 @@ import { openRedis } from '../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../src/redis/write-switch-redis.ts';
 import { startEmbeddedRedis } from '../src/sandbox/embedded-redis.ts';
-import { newTestKeys, signedDecision } from '../test/sealed-terms.ts';
+import { ReplicatedRedis } from '../test/redis/replicated-for-tests.ts';
+import { newTestKeys, sealedTerms, signedDecision } from '../test/sealed-terms.ts';
 
 const CONTEXT = {
   tenant: 'acme',
@@ -98,6 +99,7 @@ try {
     const { epoch } = await writeSwitch.status();
     await writeSwitch.on({ scope: {}, by: 'cli:bench', why: 'bench', expectedEpoch: epoch });
   }
+  await withReplica();
 } finally {
   clearInterval(renewing);
   await guard.close();
@@ -118,6 +120,35 @@ async function decide(handle: ProposalHandle | undefined): Promise<void> {
     signedDecision(opened.sealed, 'approve', personOf('T0ACME', 'U0ANA'), { keys }),
   );
   if (!decided.ok) throw new Error(decided.refusal);
+}
+
+/** The same writes on the same two servers, waited for by nobody and by the replica: one at a time, and many at once. */
+async function withReplica(): Promise<void> {
+  const replicated = await ReplicatedRedis.start();
+  const { redis: master, close } = openRedis({ connection: replicated.master.connectionOptions });
+  const limits = { pendingPerAgent: 100_000, pendingPerTenant: 100_000 };
+  const permits = new WriteSwitchRedis({ redis: master, shards: 1 });
+  const renewingHere = setInterval(() => void permits.renewPermits(), 1_000);
+  try {
+    await permits.on({ scope: {}, by: 'cli:bench', why: 'bench', expectedEpoch: 0 });
+    for (const replicas of [0, 1]) {
+      const held = new ProposalStoreRedis({ redis: master, shards: 1, keys: [keys.proposal], replicas });
+      const { epoch } = await permits.status();
+      const create = async () => {
+        const now = await held.now();
+        const { created } = await held.create(sealedTerms({ epoch, now, keys }), limits);
+        if (created !== 'new') throw new Error(created);
+      };
+      await measure(`a proposal, ${replicas} replicas waited for, one at a time`, 300, create);
+      await measure(`a hundred proposals at once, ${replicas} replicas waited for`, 10, async () => {
+        await Promise.all(Array.from({ length: 100 }, create));
+      });
+    }
+  } finally {
+    clearInterval(renewingHere);
+    close();
+    await replicated.stop();
+  }
 }
 
 /** One after the other, as one agent would; median and 99th percentile in microseconds. */
