@@ -61,7 +61,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'Sentinel: master killed while people decide',
-    times: 5,
+    times: 4,
     strike: async () => {
       await house.atDecision();
       await killMaster();
@@ -69,7 +69,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'Sentinel: master killed while calls run',
-    times: 5,
+    times: 4,
     strike: async () => {
       await house.atRun();
       await killMaster();
@@ -77,7 +77,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'Sentinel: master killed at any moment',
-    times: 4,
+    times: 3,
     strike: async () => {
       await sleep(Math.random() * 500);
       await killMaster();
@@ -94,7 +94,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'Sentinel: master frozen, and back as an old one',
-    times: 5,
+    times: 4,
     strike: async () => {
       const old = await sentinel.master();
       await house.atRun();
@@ -105,7 +105,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'Sentinel: master cut off from its replicas and the sentinels, not from the parts',
-    times: 5,
+    times: 4,
     strike: async () => {
       const old = await sentinel.master();
       await sentinel.isolate(old);
