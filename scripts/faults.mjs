@@ -2,7 +2,8 @@
 // `npm run faults -- [file…] [--seconds n] [--points n] [--seed n]`: the fault files of test/faults, and one table at the end:
 // fault, times injected, acknowledged decisions lost, executions doubled, stuck, audit verified. Ends with 0 where all
 // are zero, every test passed and, where no file was named, at least 1,000 faults were injected.
-// --seconds and --points bound each sweep over fault points (the whole of it without them), --seed chooses which.
+// --seconds and --points bound each sweep over fault points, --seconds also for how long growth is watched; --seed
+// chooses which points.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +19,9 @@ const { tsImport } = await import('tsx/esm/api');
 const { faultTable } = await tsImport('../test/faults/fault-table.ts', import.meta.url);
 
 if (positionals.length === 0) {
-  console.log('Every fault file, two at a time: about 25 minutes on two cores. The table comes at the end.');
+  console.log(
+    'Every fault file, two at a time: about half an hour on two idle cores. The table comes at the end.',
+  );
 }
 const directory = mkdtempSync(join(tmpdir(), 'countersign-faults-'));
 const file = join(directory, 'tally.jsonl');
