@@ -16,6 +16,10 @@ const EXECUTION = 'test/queue/execution.test.ts';
 const JUDGEMENT = 'test/core/execution/judgement.test.ts';
 const ADMIT = 'src/redis/lua/admit.lua';
 const DECIDE = 'src/redis/lua/decide.lua';
+/** Random sequences against the model: what one of these breaks, one of them meets. */
+const DECIDING = ['test/model/deciding.test.ts', 'each proposal settles once'] as const;
+const STARTING = ['test/model/starting.test.ts', 'nothing runs twice, unapproved or after off'] as const;
+const CRASHING = ['test/model/crashing.test.ts', 'nothing runs twice, and everything ends'] as const;
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -186,5 +190,75 @@ export const MUTANTS: readonly Mutant[] = [
     line: 'if (sealed === undefined || !sameCaller(sealed.terms.context, caller)) {',
     becomes: 'if (sealed === undefined) {',
     checks: ['test/guard/guard.test.ts', 'lets nobody attach'],
+  },
+  {
+    breaks: 'a budget is never spent',
+    file: 'src/redis/lua/create.lua',
+    line: 'if live >= ask.budgetMax then',
+    becomes: 'if false then',
+    checks: DECIDING,
+  },
+  {
+    breaks: 'a grant is used more often than it says',
+    file: 'src/redis/lua/create.lua',
+    line: "if used > ask.grant.maxUses then return answer('grant_spent') end",
+    becomes: '',
+    checks: DECIDING,
+  },
+  {
+    breaks: 'a grant outlives an off',
+    file: 'src/redis/lua/grant-standing.lua',
+    line: '  if scope then\n    local cause',
+    becomes: '  if false then\n    local cause',
+    checks: STARTING,
+  },
+  {
+    breaks: 'a vote is counted for what was turned off since',
+    file: DECIDE,
+    line: 'local scope = off_since(p)',
+    becomes: 'local scope = nil',
+    checks: DECIDING,
+  },
+  {
+    breaks: 'an edit leaves the old call to be approved',
+    file: 'src/redis/lua/edit.lua',
+    line: "halt(old_key, from, old, { kind = 'edited', by = ask.by, to = ask.id })",
+    becomes: '',
+    checks: DECIDING,
+  },
+  {
+    breaks: 'an admission leaves no entry',
+    file: ADMIT,
+    line: "audit('admission.granted', p.tenant, id, { admission = ask.admission, executor = ask.executor, epoch = epoch })",
+    becomes: '',
+    checks: STARTING,
+  },
+  {
+    breaks: 'what expires leaves no entry',
+    file: 'src/redis/lua/expire.lua',
+    line: "audit('proposal.expired', p.tenant, ask.id, { stage = stage })",
+    becomes: '',
+    checks: DECIDING,
+  },
+  {
+    breaks: 'what still has time expires',
+    file: 'src/redis/lua/expire.lua',
+    line: "if lapses and now < lapses then return answer('not_due') end",
+    becomes: '',
+    checks: CRASHING,
+  },
+  {
+    breaks: 'writes are turned on for an epoch that is over',
+    file: 'src/redis/lua/switch-on.lua',
+    line: "if current > ask.expected then return { 'epoch_moved', tostring(current), now } end",
+    becomes: '',
+    checks: STARTING,
+  },
+  {
+    breaks: 'what is withdrawn is withdrawn again',
+    file: 'src/redis/lua/withdraw.lua',
+    line: "if p.status ~= 'pending' then return answer('lost_race') end",
+    becomes: '',
+    checks: DECIDING,
   },
 ];

@@ -9,7 +9,14 @@ sequencesOf(
     name: 'starting',
     sequences: 650,
     most: 3,
-    stories: { 'a life': 1, 'an off': 2, 'a slow start': 2, 'a grant': 1, 'a budget': 1 },
+    stories: {
+      'a life': 1,
+      'an off': 2,
+      'a slow start': 2,
+      'a voided grant': 2,
+      'a grant': 1,
+      'a budget': 1,
+    },
     weights: {
       propose: 10,
       click: 8,

@@ -48,7 +48,8 @@ export type Step =
   | { do: 'sweep'; part: number }
   | { do: 'attest'; part: number; on: number }
   | { do: 'off'; part: number; scope: number }
-  | { do: 'on'; part: number; scope: number; behind: number }
+  /** Without a scope: the one that was turned off last. */
+  | { do: 'on'; part: number; scope: number | undefined; behind: number }
   | { do: 'permits lapse' }
   | { do: 'renew permits'; part: number }
   | { do: 'leave'; user: User }
@@ -124,7 +125,7 @@ const STEPS: { readonly [D in Doing]: fc.Arbitrary<Extract<Step, { do: D }>> } =
   on: fc.record({
     do: fc.constant('on'),
     part,
-    scope,
+    scope: fc.option(scope, { nil: undefined, freq: 2 }),
     behind: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.constant(1) }),
   }),
   'permits lapse': fc.record({ do: fc.constant('permits lapse') }),
@@ -146,6 +147,7 @@ export type Weights = Partial<Record<Doing, number>>;
 
 /** Things that belong together, each with something else at the same time: chance alone seldom puts them in this order. */
 export type Story =
+  | 'a voided grant'
   | 'a life'
   | 'an off'
   | 'a slow start'
@@ -170,6 +172,8 @@ function storiesWith(besides: fc.Arbitrary<Step>): { readonly [S in Story]: fc.A
     STEPS.propose.map((proposed): Step => ({ ...proposed, caller: 0, tool, key: 0 }));
   const approved = also(by('U0BEN'), by('U0CLEO'));
   const attempts = also(newest(STEPS.attempt), newest(STEPS.attempt));
+  const onAgain = STEPS.on.map((step): Step => ({ ...step, scope: undefined, behind: 0 }));
+  const given = newest(STEPS['give grant']).map((step) => ({ ...step, user: 'U0BEN', free: true }) as Step);
   const over = also(newest(STEPS['time is over']));
   return {
     'a life': fc.tuple(also(STEPS.propose), approved, attempts),
@@ -177,7 +181,7 @@ function storiesWith(besides: fc.Arbitrary<Step>): { readonly [S in Story]: fc.A
       also(STEPS.propose),
       approved,
       also(newest(STEPS.attempt), STEPS.off, newest(STEPS.attempt)),
-      also(STEPS.on),
+      also(onAgain),
       attempts,
     ),
     'a slow start': fc.tuple(
@@ -189,13 +193,21 @@ function storiesWith(besides: fc.Arbitrary<Step>): { readonly [S in Story]: fc.A
         newest(STEPS.attempt.map((step) => ({ ...step, part: 0 }))),
         STEPS.off,
       ),
-      also(STEPS.on),
+      also(onAgain),
     ),
     'a grant': fc.tuple(
       also(of('ticket.label')),
-      also(newest(STEPS['give grant']).map((step) => ({ ...step, user: 'U0BEN', free: true }) as Step)),
+      also(given),
       also(of('ticket.label'), of('ticket.label'), of('ticket.label')),
       also(newest(STEPS.attempt), STEPS.attempt),
+    ),
+    'a voided grant': fc.tuple(
+      also(of('ticket.label')),
+      also(given),
+      also(STEPS.off),
+      also(onAgain),
+      also(of('ticket.label'), of('ticket.label')),
+      attempts,
     ),
     'a budget': fc.tuple(
       also(of('ticket.create'), of('ticket.create'), of('ticket.create')),
@@ -475,7 +487,7 @@ async function flip(
     await world.renewPermits(part);
     return;
   }
-  const { scope, key } = world.scopeNamed(step.scope);
+  const { scope, key } = step.scope === undefined ? world.lastOff() : world.scopeNamed(step.scope);
   if (step.do === 'off') {
     const { confirmed, epoch, halted } = await part.writeSwitch.off({ scope, by: 'cli:model', why: 'so' });
     if (confirmed) world.told.push({ is: 'off', scope: key, epoch, halted });

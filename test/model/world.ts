@@ -20,7 +20,7 @@ import { loadPolicyOrThrow } from '../../src/core/policy/policy-load.ts';
 import { PolicyHolder } from '../../src/core/policy/policy-source.ts';
 import { EndedProposals } from '../../src/core/proposal/ended-proposals.ts';
 import { type ProposalId, shardOfProposal } from '../../src/core/proposal/proposal-id.ts';
-import { SwitchScope, scopeKey } from '../../src/core/switch/scope.ts';
+import { SwitchScope, scopeKey, scopeOfKey } from '../../src/core/switch/scope.ts';
 import { digestOf } from '../../src/core/tool/digest.ts';
 import { defineTool, type ToolRun } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
@@ -458,6 +458,11 @@ export class World {
       const last = await this.#clock.eval(`${lua}\n${LAST_ENTRY}\nreturn last`, keys.length, ...keys);
       this.marks.push({ is, shard, after: z.string().parse(last) });
     }
+  }
+
+  lastOff(): { scope: SwitchScope; key: string } {
+    const off = this.told.findLast((told) => told.is === 'off');
+    return off === undefined ? this.scopeNamed(0) : { scope: scopeOfKey(off.scope), key: off.scope };
   }
 
   scopeNamed(index: number): { scope: SwitchScope; key: string } {
