@@ -190,33 +190,36 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
       expect(elsewhere.length).toBeGreaterThan(0);
       await replica.kill9();
       row.injected();
-      await allSay('not ready');
-      const [approvals] = house.approvals;
-      if (approvals === undefined) throw new Error('a house without an approval service');
-      expect((await house.health<HealthReport>(approvals)).redis.problem).toContain(
-        `127.0.0.1:${master.port}`,
-      );
-      await expect(house.proposeOnce()).rejects.toMatchObject({ code: 'unavailable' });
-      const ran = house.ledger().length;
-      await expect
-        .poll(
-          () =>
-            house
-              .ledger()
-              .slice(ran)
-              .some(({ entry }) => elsewhere.includes(laneOf(entry))),
-          WAIT,
-        )
-        .toBe(true);
-      // What a single node has may be taken back by a failover: nothing starts there.
-      expect(
-        house
-          .ledger()
-          .slice(ran)
-          .every(({ entry }) => elsewhere.includes(laneOf(entry))),
-      ).toBe(true);
+      try {
+        await allSay('not ready');
+        const [approvals] = house.approvals;
+        if (approvals === undefined) throw new Error('a house without an approval service');
+        expect((await house.health<HealthReport>(approvals)).redis.problem).toContain(
+          `127.0.0.1:${master.port}`,
+        );
+        await expect(house.proposeOnce()).rejects.toMatchObject({ code: 'unavailable' });
+        const ran = house.ledger().length;
+        await expect
+          .poll(
+            () =>
+              house
+                .ledger()
+                .slice(ran)
+                .some(({ entry }) => elsewhere.includes(laneOf(entry))),
+            WAIT,
+          )
+          .toBe(true);
+        // What a single node has may be taken back by a failover: nothing starts there.
+        expect(
+          house
+            .ledger()
+            .slice(ran)
+            .every(({ entry }) => elsewhere.includes(laneOf(entry))),
+        ).toBe(true);
+      } finally {
+        await replica.restart();
+      }
       const back = performance.now();
-      await replica.restart();
       took.push(await house.recovered(back));
       await allSay('ready');
     }
