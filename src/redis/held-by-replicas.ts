@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { infoFields } from './connection.ts';
 
 /** For how long WAIT lets replicas lag. Everything on that connection waits with it, so it is short. */
-const HOLD_MS = 500;
+const HOLD_MS = 1_000;
 
 /** A write of its own, also where Redis is full. */
 const FENCE = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], '1')";

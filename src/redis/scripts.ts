@@ -152,7 +152,7 @@ const NOT_HERE_PAUSE_MS = 50;
 /** After that nothing is sent any more: whoever asked is about to be told that nothing is known. */
 const SEND_WITHIN_MS = ANSWER_TIMEOUT_MS - 100;
 /** Longer than WAIT lasts, behind another one. */
-const HOLD_ANSWER_MS = 1_500;
+const HOLD_ANSWER_MS = 2_200;
 
 interface Answered {
   readonly reply: unknown;
