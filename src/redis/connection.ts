@@ -11,6 +11,7 @@ import {
   redisAddressOf,
   replicasByDefault,
 } from './redis-address.ts';
+import { RepeatingSentinelConnector } from './sentinel-connector.ts';
 
 /** How long anything waits for Redis before it says `StoreUnavailable`. */
 export const ANSWER_TIMEOUT_MS = 2_000;
@@ -116,6 +117,7 @@ const FAILING_OVER: NodeConnection = {
   sentinelRetryStrategy: (attempt) => Math.min(attempt * 50, RECONNECT_AT_MOST_EVERY_MS),
   // They tell of a new master; without being asked, and also while the old one still answers.
   failoverDetector: true,
+  Connector: RepeatingSentinelConnector,
   sentinelReconnectStrategy: () => SENTINEL_RECONNECT_MS,
   // Only connected anew. What was refused is not asked again here.
   reconnectOnError: (error) => error.message.startsWith('READONLY'),
