@@ -248,14 +248,14 @@ function isTrueStill(
 /** Nobody is told a reason that was not so. */
 function refusedRightly(
   { refusal, person, decision }: Extract<Told, { is: 'not counted' }>,
-  { status, basis, everLate, everApproved, principal, editors }: ModelProposal,
+  { status, basis, everLate, everApproved, deniedBy, principal, editors }: ModelProposal,
   everLeft: ReadonlySet<string>,
   said: string,
 ): void {
   const holds: Readonly<Record<string, boolean>> = {
     already_settled: status !== 'pending',
     // The same decision again is no second one.
-    already_voted: decision === 'deny' || !everApproved.has(person),
+    already_voted: decision === 'deny' || deniedBy === person || !everApproved.has(person),
     too_late: everLate,
     not_this_card: basis !== 'people',
     writes_off: status === 'halted',
