@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openRedis } from '../../src/redis/connection.ts';
 import { NOTHING_FOUND, ReplicatedHouse } from './replicated-house.ts';
 import { SENTINELS, SentinelForTests, type SentinelName } from './sentinel-for-tests.ts';
 import { tally } from './tally.ts';
@@ -224,6 +225,23 @@ describe('Sentinel fails over, or cannot, while everybody works', () => {
     },
   );
 
+  it('connections that are just being made when word of a new master comes are made to that one', async () => {
+    const row = tally('Sentinel: connections cut all through a failover');
+    const many = Array.from({ length: 20 }, () => openRedis({ url: sentinel.address }));
+    for (let turn = 0; turn < 3; turn++) {
+      const old = await sentinel.master();
+      const cutting = setInterval(() => void cutAll().catch(() => {}), 60);
+      row.injected();
+      await failOver().finally(() => clearInterval(cutting));
+      await sentinel.whole();
+      expect(await sentinel.master()).not.toBe(old);
+      for (const { redis, subscriber } of many) {
+        await expect.poll(() => [redis.status, subscriber.status], WAIT).toEqual(['ready', 'ready']);
+      }
+    }
+    for (const { close } of many) close();
+  });
+
   it('[audit:tamper-evident] in the end every part stops in order, and all that it did is sealed', async () => {
     const row = tally('Sentinel: failover right before the parts stop');
     house.begin();
@@ -261,6 +279,10 @@ async function failOver(): Promise<void> {
   await sentinel.failover();
   await sentinel.failedOver(old);
   await sentinel.demote(old);
+}
+
+async function cutAll(): Promise<void> {
+  await sentinel.cutConnections(await sentinel.master());
 }
 
 /** Calls run and are decided meanwhile, also after each part had to ask anew where the master is. */
