@@ -19,7 +19,6 @@ import {
   RedisAddressInvalid,
   type RedisConnection,
   redisAddressOf,
-  replicasByDefault,
 } from './redis/redis-address.ts';
 
 /**
@@ -59,8 +58,8 @@ export interface RedisConfig {
   /** For logs: without user and password. */
   readonly address: string;
   readonly connection: Secret<RedisConnection>;
-  /** How many replicas of each master have to hold a write before it counts. */
-  readonly replicas: number;
+  /** How many replicas of each master have to hold a write before it counts, where that was said. */
+  readonly replicas: number | undefined;
 }
 
 export interface Listen {
@@ -172,7 +171,7 @@ const Variables = z.object({
   REDIS_URL: z.string().transform((text, ctx) => {
     try {
       const { address, connection } = redisAddressOf(text);
-      return { address, connection: new Secret(connection), replicas: replicasByDefault(connection) };
+      return { address, connection: new Secret(connection) };
     } catch (error) {
       if (!(error instanceof RedisAddressInvalid)) throw error;
       return refused(ctx, error.message);
@@ -300,7 +299,7 @@ const HELP: Record<Variable, { example: string; from: string }> = {
   },
   COUNTERSIGN_REDIS_REPLICAS: {
     example: '1',
-    from: 'leave it out: 1 with Sentinel and in a Cluster, 0 with one Redis; the same everywhere',
+    from: 'how many replicas each master has; left out it is 1 with Sentinel and in a Cluster, 0 with one Redis; the same everywhere',
   },
   SLACK_BOT_TOKEN: {
     example: 'xoxb-…',
@@ -578,8 +577,7 @@ function commonOf(read: Read): CommonConfig {
 }
 
 function redisOf(read: Read): RedisConfig {
-  const redis = there(read.REDIS_URL);
-  return { ...redis, replicas: read.COUNTERSIGN_REDIS_REPLICAS ?? redis.replicas };
+  return { ...there(read.REDIS_URL), replicas: read.COUNTERSIGN_REDIS_REPLICAS };
 }
 
 function toolsOf(read: Read): ToolConfig {

@@ -13,7 +13,13 @@ import { processLogger } from './process-log.ts';
 import { DispatchBullMQ } from './queue/dispatch-bullmq.ts';
 import { Waiter } from './queue/waiter.ts';
 import { AuditLogRedis } from './redis/audit-log-redis.ts';
-import { agreeOnShards, checkRedis, type OpenRedisOptions, openRedis } from './redis/connection.ts';
+import {
+  agreeOnReplicas,
+  agreeOnShards,
+  checkRedis,
+  type OpenRedisOptions,
+  openRedis,
+} from './redis/connection.ts';
 import { GrantStoreRedis } from './redis/grant-store-redis.ts';
 import { ProposalNewsRedis } from './redis/proposal-news-redis.ts';
 import { ProposalStoreRedis } from './redis/proposal-store-redis.ts';
@@ -29,8 +35,8 @@ export interface GuardOptions {
    */
   readonly redis: string | NonNullable<OpenRedisOptions['connection']>;
   /**
-   * How many replicas of each master have to hold a write before it counts. Default: 1 with Sentinel and in a Cluster,
-   * else 0; the same in every part.
+   * How many replicas of each master have to hold a write before it counts; the same in every part. Default: 1 with
+   * Sentinel and in a Cluster, else 0; where a master has more, `ready` wants it said.
    */
   readonly replicas?: number;
   /**
@@ -112,6 +118,7 @@ export function createGuard(options: GuardOptions): OpenGuard {
       for (const warning of warnings) logger.warn(warning);
       if (refusesWrites !== undefined) logger.error(refusesWrites);
       await agreeOnShards(redis, shards);
+      await agreeOnReplicas(connections);
     },
     async close() {
       closing.abort();

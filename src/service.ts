@@ -21,11 +21,11 @@ import { AuditLogRedis } from './redis/audit-log-redis.ts';
 import { AuditStreamRedis } from './redis/audit-stream-redis.ts';
 import { CardOutboxRedis } from './redis/card-outbox-redis.ts';
 import {
+  agreeOnReplicas,
   agreeOnShards,
   checkRedis,
   openRedis,
   type RedisConnections,
-  type RedisNeeds,
 } from './redis/connection.ts';
 import { FoldingRedis } from './redis/folding-redis.ts';
 import { GrantStoreRedis } from './redis/grant-store-redis.ts';
@@ -75,7 +75,7 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
     const { transport } = config.slack;
     const health = new Health({
       redis: connections.redis,
-      needs: needsOf(config),
+      needs: { replicas: connections.replicas, shards: config.shards },
       audit: () => sealer.health(),
     });
     // What cannot be recorded must not begin: before anything else does.
@@ -215,7 +215,7 @@ export async function startExecutor(config: ExecutorConfig, given: Logger): Prom
   });
   const health = new ExecutorHealth({
     redis: connections.redis,
-    needs: needsOf(config),
+    needs: { replicas: connections.replicas, shards: config.shards },
     takesJobs: () => worker.takesJobs(),
     startsInTime: () => worker.startsInTime,
     policyInForce: () => policy.inForce,
@@ -282,10 +282,11 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
   });
   const { redis, replicas } = connections;
   try {
-    const { warnings, refusesWrites } = await checkRedis(redis, needsOf(config));
+    const { warnings, refusesWrites } = await checkRedis(redis, { replicas, shards });
     for (const warning of warnings) logger.warn(warning);
     if (refusesWrites !== undefined) logger.error(refusesWrites);
     await agreeOnShards(redis, shards);
+    await agreeOnReplicas(connections);
   } catch (error) {
     connections.close();
     throw error instanceof StoreUnavailable
@@ -304,10 +305,6 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
     audit: new AuditLogRedis({ redis, shards }),
     dispatch: new DispatchBullMQ({ connection: redis, shards }),
   };
-}
-
-function needsOf({ redis, shards }: Pick<StoreConfig, 'redis' | 'shards'>): RedisNeeds {
-  return { replicas: redis.replicas, shards };
 }
 
 async function closeStores({ connections, dispatch, writeSwitch }: Stores): Promise<void> {

@@ -40,6 +40,8 @@ export interface RedisConnections {
   readonly subscriber: Redis;
   /** How many replicas of each master have to hold a write before it counts. */
   readonly replicas: number;
+  /** False: nobody said how many, and it is the default. */
+  readonly replicasChosen: boolean;
   close(): void;
 }
 
@@ -92,6 +94,7 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
     redis,
     subscriber,
     replicas: options.replicas ?? replicasByDefault(connection),
+    replicasChosen: options.replicas !== undefined,
     close() {
       for (const canary of canaries) canary.stop();
       redis.disconnect();
@@ -432,6 +435,30 @@ export async function agreeOnShards(redis: RedisClient, shards: number): Promise
   throw new RedisUnfit(
     `SHARDS is ${shards} here, and ${JSON.stringify(standing.slice(0, 10))} in the parts that started first. Set it to the same everywhere. ` +
       `To change it: stop every part, let what is pending end, and type: redis-cli DEL '${SHARD_COUNT_KEY}'`,
+  );
+}
+
+/**
+ * At boot. With fewer replicas waited for than a master has, one kind of failover takes back what was acknowledged; with
+ * all of them, one that is lost stops writes. Neither is ours to choose where it was not said.
+ * @throws RedisUnfit, StoreUnavailable
+ */
+export async function agreeOnReplicas({
+  redis,
+  replicas,
+  replicasChosen,
+}: Pick<RedisConnections, 'redis' | 'replicas' | 'replicasChosen'>): Promise<void> {
+  if (replicas === 0 || replicasChosen) return;
+  const counts = (await mastersOf(redis)).map(async ({ node }) => {
+    const info = infoFields(await answerOf(node, () => node.info('replication')));
+    return Number(info.get('connected_slaves') ?? 0);
+  });
+  const most = Math.max(...(await Promise.all(counts)));
+  if (most <= replicas) return;
+  throw new RedisUnfit(
+    `a master of this Redis has ${most} replicas, and nobody said how many must hold a write before it counts. ` +
+      `Set COUNTERSIGN_REDIS_REPLICAS (\`replicas\` of createGuard) in every part: ${most}, and no failover takes back a decision or runs a call twice, ` +
+      `but writes wait while one replica is away; or ${replicas}, and writes go on without it, but a failover by command or a split network can`,
   );
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { Channels } from '../../src/redis/channels.ts';
 import {
+  agreeOnReplicas,
   answerOf,
   checkRedis,
   openRedis,
@@ -11,6 +12,7 @@ import {
 } from '../../src/redis/connection.ts';
 import { RedisProxy } from '../faults/redis-proxy.ts';
 import { redisForTests } from '../redis-for-tests.ts';
+import { ReplicatedRedis } from './replicated-for-tests.ts';
 
 const redis = redisForTests({ appendOnly: 'always' });
 const opened: RedisConnections[] = [];
@@ -35,6 +37,17 @@ describe('the boot check', () => {
     const check = await checkRedis(open().redis);
     expect(check).toMatchObject({ persistent: true, warnings: [] });
     expect(check.version).toMatch(/^\d+\.\d+/);
+  });
+
+  it('[execution:at-most-once] wants it said how many replicas to wait for, where a master has more than one', async () => {
+    const replicated = await ReplicatedRedis.start(2);
+    onTestFinished(() => replicated.stop());
+    const { redis } = open(replicated.master.socketPath);
+    const unsaid = agreeOnReplicas({ redis, replicas: 1, replicasChosen: false });
+    await expect(unsaid).rejects.toMatchObject({ code: 'redis_unfit' });
+    await expect(unsaid).rejects.toThrow('Set COUNTERSIGN_REDIS_REPLICAS');
+    await agreeOnReplicas({ redis, replicas: 1, replicasChosen: true });
+    await agreeOnReplicas({ redis, replicas: 2, replicasChosen: false });
   });
 
   it('refuses one that evicts, with the line to type', async () => {
@@ -128,10 +141,9 @@ describe('a connection', () => {
     const proxy = await RedisProxy.start(redis.server.socketPath);
     onTestFinished(() => proxy.close());
     const { redis: client, subscriber } = open(proxy.path);
-    await answerOf(subscriber, () => subscriber.subscribe('news'));
+    let heard = 0;
+    await Channels.of(subscriber).follow('news', { onMessage: () => heard++, onGap: () => {} });
     await answerOf(client, () => client.ping());
-    const heard: string[] = [];
-    subscriber.on('message', (_channel, message) => heard.push(message));
     proxy.silence({ newOnes: true });
     const { redis: neverAnswered } = open(proxy.path);
     await expect(answerOf(client, () => client.ping(), 100)).rejects.toMatchObject({
@@ -144,7 +156,7 @@ describe('a connection', () => {
     await expect.poll(answers(neverAnswered), { timeout: 15_000 }).toBe('PONG');
     const hears = async () => {
       await redis.client.publish('news', 'again');
-      return heard.length > 0;
+      return heard > 0;
     };
     await expect.poll(hears, { timeout: 15_000 }).toBe(true);
   });
