@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-// `npm run faults -- [file…] [--seconds n] [--points n] [--seed n]`: the fault files of test/faults, and one table at the end:
+// `npm run faults -- [file…] [--seconds n] [--points n] [--seed n] [--only text]`: the fault files of test/faults, and one table at the end:
 // fault, times injected, acknowledged decisions lost, executions doubled, stuck, audit verified. Ends with 0 where all
 // are zero, every test passed and, where no file was named, at least 1,000 faults were injected.
-// --seconds and --points bound each sweep over fault points, --seconds also for how long growth is watched; --seed
-// chooses which points.
+// --seconds and --points bound the sweep over fault points (8 minutes without them), --seconds also for how long growth is
+// watched; --seed chooses in which order points are swept; --only aims the sweep: nothing but faults whose name holds the
+// text, as 'SIGKILL executor after tool execute'.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,7 +45,7 @@ function asked() {
   try {
     parsed = parseArgs({
       allowPositionals: true,
-      options: Object.fromEntries(bounds.map((name) => [name, { type: 'string' }])),
+      options: Object.fromEntries([...bounds, 'only'].map((name) => [name, { type: 'string' }])),
     });
   } catch (error) {
     refuse(error.message);

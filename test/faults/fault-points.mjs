@@ -8,7 +8,8 @@ import fsPromises, { mkdir, open, rename, rm } from 'node:fs/promises';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 
-/** @type {{ part: string, log: string, lua: string, root: string, audit: string, api: string, armed?: Armed }} */
+/** `ahead`: what the part is going to import; it is imported before the part is told to begin. */
+/** @type {{ part: string, log: string, lua: string, root: string, audit: string, api: string, ahead: string[] }} */
 const settings = JSON.parse(process.env.FAULT_POINTS);
 delete process.env.FAULT_POINTS;
 /** @typedef {{ id: number, what: string, when: 'before' | 'after', nth: number, signal: 'SIGKILL' | 'SIGSTOP' }} Armed */
@@ -22,9 +23,16 @@ const passed = new Map();
 /** @type {(Armed & { left: number }) | undefined} */
 let armed;
 
-arm(settings.armed);
+let begin = () => {};
+const begun = new Promise((resolve) => {
+  begin = () => resolve(undefined);
+});
 process.on('message', (message) => {
   if (message === null || typeof message !== 'object') return;
+  if ('begin' in message) {
+    arm(message.begin.armed);
+    begin();
+  }
   if ('arm' in message) arm(message.arm);
   if ('disarm' in message) {
     arm(undefined);
@@ -197,4 +205,16 @@ function kindOf(path) {
   if (path.endsWith('.checkpoints.jsonl')) return 'checkpoints';
   if (path.endsWith('.jsonl')) return 'segment';
   return dirname(path) === settings.audit ? 'directory of a chain' : 'directory';
+}
+
+/* ---- standing by ---- */
+
+// Most of what a start costs is reading the modules: whoever follows on a killed part has read them already.
+for (const module of settings.ahead) await import(module);
+process.once('disconnect', gone);
+await begun;
+process.off('disconnect', gone);
+
+function gone() {
+  process.exit(0);
 }

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -16,27 +17,42 @@ import { type GeneratedKeys, generateKeys } from '../../src/generate-keys.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/sandbox/embedded-redis.ts';
 import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
 import { type LocalSlack, startLocalSlack } from '../../src/sandbox/slack/local-slack.ts';
+import type { SlackWorld } from '../../src/sandbox/slack/slack-world.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
-const READY_MS = 30_000;
+const READY_MS = 120_000;
 /** Longer than an agent is ever frozen. */
 const ANSWER_MS = 20_000;
 
-/** A channel, a tenant and two approvers of their own: what one lane does holds up no other. */
+/** A tenant in a workspace of its own: what one lane does holds up no other, and Slack's limits are a workspace's. */
 export interface Lane {
   readonly tenant: string;
-  readonly channel: string;
-  readonly approvers: readonly [string, string];
+  readonly team: string;
+  /** What happens in it, again and again. */
+  readonly scenarios: readonly Scenario[];
 }
 
-/** In the last but one, many calls share one card; in the last one the switch is flipped. */
-export const LANES: readonly Lane[] = Array.from({ length: 5 }, (_, i) => ({
+const SCENARIOS_OF_LANES = [
+  ['two', 'fail'],
+  ['deny', 'edit'],
+  ['withdraw', 'short', 'forbidden', 'refused'],
+  ['auto', 'auto', 'long'],
+  ['grant'],
+  ['left'],
+  ['flood'],
+  ['switch'],
+  ['deleted', 'two'],
+  ['archived'],
+] as const;
+export type Scenario = (typeof SCENARIOS_OF_LANES)[number][number];
+
+export const LANES: readonly Lane[] = SCENARIOS_OF_LANES.map((scenarios, i) => ({
   tenant: `lane${i}`,
-  channel: `C0LANE${i}`,
-  approvers: [`U0ANA${i}`, `U0BEN${i}`],
+  team: `T0LANE${i}`,
+  scenarios,
 }));
-export const FLOODED = LANES.length - 2;
-export const SWITCHED = LANES.length - 1;
+export const CHANNEL = 'C0LANE';
+export const APPROVERS = ['U0ANA', 'U0BEN'] as const;
 
 export const PARTS = ['approvals', 'executor', 'agent'] as const;
 export type PartName = (typeof PARTS)[number];
@@ -48,6 +64,35 @@ export interface Fault {
   readonly signal: 'SIGKILL' | 'SIGSTOP';
 }
 
+/** A process that a fault has met, and when. */
+export interface Hit {
+  readonly pid: number;
+  readonly at: number;
+}
+
+/** Texts of the product that stand in a built file once, and what stands there instead. */
+export interface Change {
+  /** Below `src`; it is made in what was built from it. */
+  readonly file: string;
+  readonly line: string;
+  readonly becomes: string;
+}
+
+/**
+ * How long things take that only time ends. Of what happens then nothing is changed: a sweep waits for the end of each
+ * of them some hundred times. And entries of the audit are trimmed in a stream that is not yet long.
+ */
+export const SHORTER: readonly Change[] = [
+  { file: 'queue/execution.ts', line: 'LEASE_MS = 10_000', becomes: 'LEASE_MS = 5_000' },
+  { file: 'queue/execution-worker.ts', line: 'JOB_LOCK_MS = 10_000', becomes: 'JOB_LOCK_MS = 5_000' },
+  { file: 'queue/previewer.ts', line: ' LEASE_MS = 30_000', becomes: ' LEASE_MS = 11_000' },
+  { file: 'slack/digest-publisher.ts', line: 'LEASE_MS = 45_000', becomes: 'LEASE_MS = 8_000' },
+  { file: 'slack/grant-publisher.ts', line: 'LEASE_MS = 45_000', becomes: 'LEASE_MS = 8_000' },
+  { file: 'slack/pace.ts', line: 'repairEveryMs: 60_000', becomes: 'repairEveryMs: 6_000' },
+  { file: 'core/audit/audit-stream.ts', line: 'LEASE_MS = 10_000', becomes: 'LEASE_MS = 4_000' },
+  { file: 'audit-files/sealing.ts', line: 'KEPT_ENTRIES = 10_000', becomes: 'KEPT_ENTRIES = 50' },
+];
+
 export interface SweepInstallation {
   readonly directory: string;
   readonly redis: EmbeddedRedis;
@@ -56,13 +101,16 @@ export interface SweepInstallation {
   readonly auditDirectory: string;
   readonly parts: Readonly<Record<PartName, SweptPart>>;
   readonly agent: AgentPart;
-  /** Each run of a tool: when, for whom, and what. */
-  ledger(): { at: number; tenant: string; entry: string }[];
+  /** Each run of a tool: when, in which process, for whom, and what. */
+  ledger(): { at: number; pid: number; tenant: string; entry: string }[];
+  /** Executors that were killed or frozen. */
+  hit(): readonly Hit[];
   /** With `keep`, what was written stays, for whoever looks for what went wrong. */
   stop(options?: { keep: boolean }): Promise<void>;
 }
 
-export async function startSweepInstallation(): Promise<SweepInstallation> {
+/** @param broken the product with these changes, which the sweep has to find. */
+export async function startSweepInstallation(broken: readonly Change[] = []): Promise<SweepInstallation> {
   mkdirSync(join(ROOT, '.countersign'), { recursive: true });
   const directory = mkdtempSync(join(ROOT, '.countersign', 'sweep-'));
   const redis = await startEmbeddedRedis({ directory: join(directory, 'redis'), appendOnly: 'always' });
@@ -71,6 +119,7 @@ export async function startSweepInstallation(): Promise<SweepInstallation> {
   // Compiled, since that starts fastest; a copy, since whoever works on the sources meanwhile compiles anew.
   const dist = join(directory, 'dist');
   cpSync(join(ROOT, 'dist'), dist, { recursive: true });
+  for (const change of [...SHORTER, ...broken]) changed(dist, change);
   const keys = generateKeys();
   const ledgerPath = join(directory, 'ledger');
   writeFileSync(ledgerPath, '');
@@ -78,6 +127,7 @@ export async function startSweepInstallation(): Promise<SweepInstallation> {
   const tools = join(directory, 'tools.mjs');
   writeFileSync(tools, toolsModule(dist, ledgerPath));
   writeFileSync(join(directory, 'policy.yaml'), policy);
+  // For staging there are none.
   for (const { tenant } of LANES) {
     mkdirSync(join(directory, 'credentials', tenant, 'production'), { recursive: true, mode: 0o700 });
     for (const access of ['read', 'write']) {
@@ -93,8 +143,9 @@ export async function startSweepInstallation(): Promise<SweepInstallation> {
     COUNTERSIGN_PROPOSAL_KEY: keys.COUNTERSIGN_PROPOSAL_KEY,
     LOG_LEVEL: 'info',
   };
-  const token = world.workspaces.find(({ team }) => team === 'T0ACME')?.installation?.botToken ?? '';
+  const tokens = world.workspaces.flatMap(({ installation }) => installation?.botToken ?? []);
   const place = { directory, dist, audit: auditDirectory, api: slack.apiUrl };
+  const service = [join(dist, 'service.js'), tools];
   const cli = (command: string, variables: Record<string, string>) => {
     const env = join(directory, `${command}.env`);
     writeFileSync(
@@ -108,32 +159,34 @@ export async function startSweepInstallation(): Promise<SweepInstallation> {
   };
   const approvals = new SweptPart(
     'approvals',
-    place,
+    { ...place, ahead: service },
     cli('start', {
       ...common,
       SLACK_API_URL: slack.apiUrl,
-      SLACK_BOT_TOKEN: token,
+      SLACK_BOT_TOKEN: tokens.join(','),
       SLACK_APP_TOKEN: world.app.appToken,
       COUNTERSIGN_APPROVAL_PRIVATE_KEY: keys.COUNTERSIGN_APPROVAL_PRIVATE_KEY,
       COUNTERSIGN_AUDIT_DIR: auditDirectory,
       COUNTERSIGN_AUDIT_PRIVATE_KEY: keys.COUNTERSIGN_AUDIT_PRIVATE_KEY,
     }),
   );
-  const executor = new SweptPart(
-    'executor',
-    place,
-    cli('executor', {
-      ...common,
-      COUNTERSIGN_CREDENTIALS: join(directory, 'credentials'),
-      COUNTERSIGN_APPROVAL_PUBLIC_KEY: keys.COUNTERSIGN_APPROVAL_PUBLIC_KEY,
-    }),
-  );
-  const agent = new AgentPart(place, {
-    modules: { createGuard: join(dist, 'create-guard.js') },
-    tools,
-    options: { policy, redis: redis.connectionOptions, proposalKey: keys.COUNTERSIGN_PROPOSAL_KEY },
+  const execute = cli('executor', {
+    ...common,
+    COUNTERSIGN_CREDENTIALS: join(directory, 'credentials'),
+    COUNTERSIGN_APPROVAL_PUBLIC_KEY: keys.COUNTERSIGN_APPROVAL_PUBLIC_KEY,
   });
-  await Promise.all([approvals.start(), executor.start(), agent.start()]);
+  const executor = new SweptPart('executor', { ...place, ahead: service }, execute);
+  // Nothing befalls it: what the other one has begun and cannot end, it must not begin again.
+  const otherExecutor = new SweptPart('other-executor', { ...place, ahead: service, spare: false }, execute);
+  const agent = new AgentPart(
+    { ...place, ahead: [join(dist, 'create-guard.js'), tools] },
+    {
+      modules: { createGuard: join(dist, 'create-guard.js') },
+      tools,
+      options: { policy, redis: redis.connectionOptions, proposalKey: keys.COUNTERSIGN_PROPOSAL_KEY },
+    },
+  );
+  await Promise.all([approvals.start(), executor.start(), otherExecutor.start(), agent.start()]);
   const parts = { approvals, executor, agent };
   return {
     directory,
@@ -148,11 +201,12 @@ export async function startSweepInstallation(): Promise<SweepInstallation> {
         .split('\n')
         .filter(Boolean)
         .map((line) => {
-          const [at, tenant, ...entry] = line.split(' ');
-          return { at: Number(at), tenant: tenant ?? '', entry: entry.join(' ') };
+          const [at, pid, tenant, ...entry] = line.split(' ');
+          return { at: Number(at), pid: Number(pid), tenant: tenant ?? '', entry: entry.join(' ') };
         }),
+    hit: () => executor.hit,
     async stop({ keep } = { keep: false }) {
-      for (const part of Object.values(parts)) await part.kill9();
+      for (const part of [...Object.values(parts), otherExecutor]) await part.end();
       await slack.close();
       await redis.stop();
       if (!keep) rmSync(directory, { recursive: true, force: true });
@@ -160,31 +214,51 @@ export async function startSweepInstallation(): Promise<SweepInstallation> {
   };
 }
 
+function changed(dist: string, { file, line, becomes }: Change): void {
+  const path = join(dist, file.replace(/\.ts$/, '.js'));
+  const whole = readFileSync(path, 'utf8');
+  const found = whole.split(line).length - 1;
+  if (found !== 1) throw new Error(`${file} has this ${found} times, not once: ${line}`);
+  writeFileSync(
+    path,
+    whole.replace(line, () => becomes),
+  );
+}
+
 interface Place {
   readonly directory: string;
   readonly dist: string;
   readonly audit: string;
   readonly api: string;
+  /** Modules to be imported while nobody waits for it. */
+  readonly ahead: readonly string[];
+  /** Whether a process stands by for when this one ends: unless it is said, yes. */
+  readonly spare?: boolean;
 }
 
 /** A part as its operator runs it, with test/faults/fault-points.mjs around its writes. */
 export class SweptPart {
-  readonly name: PartName;
+  readonly name: string;
+  /** Those of its processes that were killed, or frozen. */
+  readonly hit: Hit[] = [];
   readonly logPath: string;
   readonly #place: Place;
   readonly #args: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
   readonly #pointsPath: string;
   #child: ChildProcess | undefined;
+  #spare: ChildProcess | undefined;
   #isReady = false;
   #read = 0;
+  readonly #points: number;
   readonly #passed = new Set<string>();
   readonly #fired = new Set<number>();
   readonly #disarmed = new Set<number>();
+  readonly #buffer = Buffer.alloc(1 << 16);
   #faults = 0;
 
   constructor(
-    name: PartName,
+    name: string,
     place: Place,
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
@@ -196,6 +270,7 @@ export class SweptPart {
     this.logPath = join(place.directory, `${name}.log`);
     this.#pointsPath = join(place.directory, `${name}.points`);
     writeFileSync(this.#pointsPath, '');
+    this.#points = openSync(this.#pointsPath, 'r');
   }
 
   get running(): boolean {
@@ -237,25 +312,10 @@ export class SweptPart {
 
   /** Resolves when it is ready, or has ended: `running` tells. `armed`: from its very first write. */
   async start(armed?: Fault, isArmed: (id: number) => void = () => {}): Promise<void> {
-    const { directory, dist, audit, api } = this.#place;
     const id = armed && this.#nextFault();
-    const points = {
-      part: this.name,
-      log: this.#pointsPath,
-      lua: join(dist, 'redis', 'lua'),
-      root: ROOT,
-      audit,
-      api,
-      ...(armed ? { armed: { ...armed, id } } : {}),
-    };
-    const log = openSync(this.logPath, 'a');
-    const preload = join(import.meta.dirname, 'fault-points.mjs');
-    const child = spawn(process.execPath, ['--import', preload, ...this.#args], {
-      cwd: directory,
-      stdio: ['ignore', log, log, 'ipc'],
-      env: { ...this.#env, FAULT_POINTS: JSON.stringify(points) },
-    });
-    closeSync(log);
+    const child = this.#spare ?? this.#spawned();
+    this.#spare = undefined;
+    child.send({ begin: armed ? { armed: { ...armed, id } } : {} }, () => {});
     this.#child = child;
     this.#isReady = false;
     this.heard(child);
@@ -276,6 +336,30 @@ export class SweptPart {
     limit.abort();
     if (first === 'late')
       throw new Error(`${this.name} was not ready in ${READY_MS} ms; its log is ${this.logPath}`);
+    if (this.#place.spare !== false) this.#spare ??= this.#spawned();
+  }
+
+  /** Up to where it would begin to do something. */
+  #spawned(): ChildProcess {
+    const { directory, dist, audit, api, ahead } = this.#place;
+    const points = {
+      part: this.name,
+      log: this.#pointsPath,
+      lua: join(dist, 'redis', 'lua'),
+      root: ROOT,
+      audit,
+      api,
+      ahead,
+    };
+    const log = openSync(this.logPath, 'a');
+    const preload = join(import.meta.dirname, 'fault-points.mjs');
+    const child = spawn(process.execPath, ['--import', preload, ...this.#args], {
+      cwd: directory,
+      stdio: ['ignore', log, log, 'ipc'],
+      env: { ...this.#env, FAULT_POINTS: JSON.stringify(points) },
+    });
+    closeSync(log);
+    return child;
   }
 
   /** Freed from where it froze. */
@@ -295,11 +379,15 @@ export class SweptPart {
     await ended;
   }
 
-  async kill9(): Promise<void> {
-    if (!this.running) return;
-    const ended = this.ended();
-    this.#child?.kill('SIGKILL');
-    await ended;
+  /** It, and whoever stands by. */
+  async end(): Promise<void> {
+    for (const child of [this.#child, this.#spare]) {
+      if (child === undefined || child.exitCode !== null || child.signalCode !== null) continue;
+      const ended = once(child, 'exit');
+      child.kill('SIGKILL');
+      await ended;
+    }
+    closeSync(this.#points);
   }
 
   protected get child(): ChildProcess | undefined {
@@ -314,16 +402,20 @@ export class SweptPart {
   }
 
   #readPoints(): void {
-    const text = readFileSync(this.#pointsPath, 'utf8');
+    const bytesRead = readSync(this.#points, this.#buffer, 0, this.#buffer.length, this.#read);
+    const text = this.#buffer.toString('utf8', 0, bytesRead);
     // A process that is killed in the middle of a line leaves its beginning.
-    const end = text.lastIndexOf('\n') + 1;
-    for (const line of text.slice(this.#read, end).split('\n').filter(Boolean)) {
+    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+    for (const line of whole.split('\n').filter(Boolean)) {
       const said = JSON.parse(line) as { passed?: string; fired?: number; disarmed?: number };
       if (said.passed !== undefined) this.#passed.add(said.passed.slice(this.name.length + 1));
-      if (said.fired !== undefined) this.#fired.add(said.fired);
       if (said.disarmed !== undefined) this.#disarmed.add(said.disarmed);
+      if (said.fired === undefined) continue;
+      this.#fired.add(said.fired);
+      this.hit.push({ pid: this.#child?.pid ?? 0, at: Date.now() });
     }
-    this.#read = end;
+    this.#read += Buffer.byteLength(whole);
+    if (whole !== '' && bytesRead === this.#buffer.length) this.#readPoints();
   }
 }
 
@@ -405,51 +497,36 @@ export class AgentPart extends SweptPart {
   }
 }
 
-function worldOfLanes() {
-  const world = demoWorld();
-  const acme = world.workspaces.find(({ team }) => team === 'T0ACME');
-  if (acme === undefined) throw new Error('the demo has no Acme');
-  const people = LANES.flatMap(({ approvers }) => approvers);
+function worldOfLanes(): SlackWorld {
+  const { app, workspaces } = demoWorld();
+  const [acme] = workspaces;
+  if (acme?.installation === undefined) throw new Error('the demo has no workspace');
+  const { installation, users, groups = [] } = acme;
+  const members = [...APPROVERS, 'U0CHEN', 'U0LEAD', installation.botUser];
   return {
-    ...world,
-    workspaces: [
-      {
-        ...acme,
-        users: [
-          ...acme.users,
-          ...people.map((id) => ({
-            id,
-            home: 'T0ACME',
-            name: id.toLowerCase(),
-            realName: id,
-            title: 'Support',
-            email: `${id.toLowerCase()}@acme.example`,
-          })),
-        ],
-        groups: (acme.groups ?? []).map((group) =>
-          group.id === 'S0SUPPORT' ? { ...group, users: [...group.users, ...people] } : group,
-        ),
-        channels: [
-          ...acme.channels,
-          ...LANES.map(({ channel, tenant, approvers }) => ({
-            id: channel,
-            name: tenant,
-            members: [...approvers, 'U0CHEN', 'U0LEAD', 'U0BOTACME'],
-          })),
-        ],
-      },
-    ],
+    app,
+    workspaces: LANES.map(({ tenant, team, scenarios }) => ({
+      team,
+      name: tenant,
+      domain: tenant,
+      users: users.map((user) => ({ ...user, home: team })),
+      groups: structuredClone(groups),
+      channels: [{ id: CHANNEL, name: tenant, members, isArchived: scenarios.includes('archived') }],
+      installation: { ...installation, botToken: `xoxb-${tenant}` },
+    })),
   };
 }
 
+const ALONE = ['ledger.one', 'ledger.fail', 'ledger.short', 'ledger.edit', 'ledger.grant', 'ledger.auto'];
+
 function policyText(): string {
   const tenants = LANES.map(
-    ({ tenant, channel }, i) =>
-      `  ${tenant}: { slack: { team: T0ACME, channel: ${channel} }, environments: [production], limits: { pending_per_agent: 200, fold_above: ${i === FLOODED ? 1 : 100} } }`,
+    ({ tenant, team, scenarios }) =>
+      `  ${tenant}: { slack: { team: ${team}, channel: ${CHANNEL} }, environments: [production, staging], limits: { pending_per_agent: 200, fold_above: ${scenarios.includes('flood') ? 1 : 100} } }`,
   );
   return `
 version: 1
-tools: { allow: [ledger.one, ledger.two, ledger.fail, ledger.short, ledger.auto, ledger.edit, ledger.grant] }
+tools: { allow: [${ALONE.join(', ')}, ledger.two, ledger.long] }
 write_tools: { enabled: true }
 approvals:
   defaults: { approvers: ["usergroup:S0SUPPORT"], expires_in: 30m, reason: { deny: required } }
@@ -459,10 +536,10 @@ approvals:
     - { tools: [ledger.edit], edit: true }
     - { tools: [ledger.grant], grants: { max_uses: 20, for: 1h } }
 auto_approve:
-  - { tools: [ledger.auto], budget: { max: 100000, per: 1h, by: [tenant, environment, agent] } }
+  - { tools: [ledger.auto, ledger.long], budget: { max: 100000, per: 1h, by: [tenant, environment, agent] } }
 tenants:
 ${tenants.join('\n')}
-switch: { operators: ["usergroup:S0ONCALL"], arming: { operators: ["user:U0LEAD"] } }
+switch: { operators: ["usergroup:S0ONCALL"], arming: { operators: ["user:U0LEAD", "user:U0BEN"], quorum: 2 } }
 `;
 }
 
@@ -470,6 +547,7 @@ function toolsModule(dist: string, ledgerPath: string): string {
   const from = (path: string) => JSON.stringify(join(dist, path));
   return `
 import { appendFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from ${JSON.stringify(import.meta.resolve('zod'))};
 import { defineTool } from ${from('core/tool/tool.js')};
 import { ToolRejected } from ${from('core/execution/tool-rejected.js')};
@@ -481,15 +559,17 @@ const write = (name, more = {}) => defineTool({
   input: z.strictObject({ entry: z.string() }),
   execute: async ({ entry }, { context }) => {
     point('execute', 'before');
-    appendFileSync(${JSON.stringify(ledgerPath)}, Date.now() + ' ' + context.tenant + ' ' + entry + '\\n');
+    appendFileSync(${JSON.stringify(ledgerPath)}, [Date.now(), process.pid, context.tenant, entry].join(' ') + '\\n');
     point('execute', 'after');
+    // Beyond the first time that its lease is extended.
+    if (name === 'ledger.long') await sleep(2_200);
     if (name === 'ledger.fail') throw new ToolRejected('full', 'the ledger is full');
     return { written: entry };
   },
   ...more,
 });
 export const tools = [
-  ...['ledger.one', 'ledger.fail', 'ledger.short', 'ledger.auto', 'ledger.edit', 'ledger.grant'].map((name) => write(name)),
+  ...${JSON.stringify([...ALONE, 'ledger.long'])}.map((name) => write(name)),
   write('ledger.two', { preview: async ({ entry }) => 'one more line: ' + entry }),
 ];
 `;

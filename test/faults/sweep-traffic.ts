@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Queue } from 'bullmq';
 import { verifyAudit } from '../../src/audit-files/verify.ts';
 import { auditKeyId, auditPublicKeyOf } from '../../src/core/audit/checkpoint.ts';
 import {
@@ -10,30 +11,41 @@ import {
 } from '../../src/core/proposal/proposal.ts';
 import { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import { proposalKeysIn } from '../../src/core/proposal/seal.ts';
+import { JOB_NAME, QUEUE_NAME, queuePrefix } from '../../src/queue/proposal-queue.ts';
 import { openRedis } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import type { SeenMessage, SeenView } from '../../src/sandbox/slack/person-interface.ts';
 import { SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
+import { REVOKE_GRANT } from '../../src/slack/grant-card.ts';
 import { NOTICES } from '../../src/slack/notices.ts';
 import {
   AgentError,
-  FLOODED,
+  APPROVERS,
+  CHANNEL,
+  type Hit,
   LANES,
   type Lane,
-  SWITCHED,
+  type Scenario,
   type SweepInstallation,
 } from './sweep-installation.ts';
 
 /** For a person who gets no answer: as long as they wait until they click again. */
 const PATIENCE_MS = 2_500;
+const MOST_PATIENCE_MS = 15_000;
 /** After what was typed twice, so long no answer is taken for that to the next thing. */
 const LATE_ANSWERS_MS = 20_000;
-/** A replica that was killed in the middle of a card holds its channel for most of a minute. */
-const GIVE_UP_MS = 150_000;
+/** Far above every lease and every pause that somebody has to sit out. */
+const GIVE_UP_MS = 120_000;
 /** So many proposals of a lane are on their way at a time. */
-const MOST_OPEN = 16;
+const MOST_OPEN = 8;
+/** People do not do one thing after the other without a breath. */
+const PAUSE_MS = 250;
+/** Whom Slack's list named so short a time ago is believed to be in a group. */
+const GROUP_READ_ANEW_MS = 4_300;
+/** A card that somebody deleted is looked for now and then. */
+const DELETED_SEEN_MS = 20_000;
 
 /** What is known of one proposal beyond what Redis says of it. */
 interface Tracked {
@@ -44,25 +56,14 @@ interface Tracked {
   /** In which it may end. */
   readonly ends: readonly ProposalStatus[];
   readonly card: boolean;
+  /** By the clock of this machine. */
+  readonly since: number;
   /** What the store said at some time: these may not be unsaid. */
   readonly approvers: Set<string>;
+  /** Whose approvals may be taken out again. */
+  readonly mayLose: Set<string>;
   settled: ProposalStatus | undefined;
 }
-
-export const SCENARIOS = [
-  'two',
-  'deny',
-  'withdraw',
-  'fail',
-  'short',
-  'auto',
-  'edit',
-  'grant',
-  'flood',
-  'switch',
-  'forbidden',
-] as const;
-export type Scenario = (typeof SCENARIOS)[number];
 
 export interface Findings {
   /** Of acknowledged decisions that did not hold. */
@@ -92,7 +93,7 @@ export class SweepTraffic {
   readonly #world: SweepInstallation;
   readonly #store: ProposalStoreRedis;
   readonly #switch: WriteSwitchRedis;
-  readonly #close: () => void;
+  readonly #close: () => Promise<void>;
   readonly #open = new Map<ProposalId, Tracked>();
   readonly #all: Tracked[] = [];
   readonly #views: LaneView[];
@@ -100,15 +101,19 @@ export class SweepTraffic {
   readonly #problems: string[] = [];
   /** Scenarios that came to no end. */
   readonly #hung: string[] = [];
-  /** When writes were certainly off for the last lane: from the answer on, until somebody asked for on. */
-  readonly #off: { from: number; to: number }[] = [];
+  /** When writes were certainly off for a lane: from the answer on, until somebody asked for on. */
+  readonly #off: { tenant: string; from: number; to: number }[] = [];
+  readonly #queue: Queue;
+  readonly #giveUpMs: number;
   #next = 0;
   #running = false;
   #lanes: Promise<void>[] = [];
   #checked = 0;
 
-  constructor(world: SweepInstallation) {
+  /** @param giveUpMs for what must come to an end: shorter where it is known that it will not. */
+  constructor(world: SweepInstallation, giveUpMs = GIVE_UP_MS) {
     this.#world = world;
+    this.#giveUpMs = giveUpMs;
     const connections = openRedis({ connection: world.redis.connectionOptions });
     const stores = { redis: connections.redis, shards: 1 };
     this.#store = new ProposalStoreRedis({
@@ -116,8 +121,13 @@ export class SweepTraffic {
       keys: proposalKeysIn(world.keys.COUNTERSIGN_PROPOSAL_KEY),
     });
     this.#switch = new WriteSwitchRedis(stores);
-    this.#close = () => connections.close();
-    this.#views = LANES.map((lane) => new LaneView(world.slack.url, lane));
+    this.#queue = new Queue(QUEUE_NAME, { connection: connections.redis, prefix: queuePrefix(0) });
+    this.#queue.on('error', () => {});
+    this.#close = async () => {
+      await this.#queue.close();
+      connections.close();
+    };
+    this.#views = LANES.map((lane) => new LaneView(world.slack.url, lane, giveUpMs));
   }
 
   async arm(): Promise<void> {
@@ -136,35 +146,31 @@ export class SweepTraffic {
     await Promise.all(this.#lanes);
   }
 
-  /** Every scenario once, each in a lane of its own as far as there are. */
+  /** Every scenario once, each lane for itself. */
   async once(): Promise<void> {
-    const plain = SCENARIOS.filter((name) => name !== 'flood' && name !== 'switch');
-    await Promise.all([
-      ...plain.map((scenario, i) => this.#run(i % FLOODED, scenario)),
-      this.#run(FLOODED, 'flood'),
-      this.#run(SWITCHED, 'switch'),
-    ]);
+    const each = LANES.map(async ({ scenarios }, i) => {
+      for (const scenario of new Set(scenarios)) await this.#run(i, scenario);
+    });
+    await Promise.all(each);
   }
 
-  close(): void {
-    this.#close();
+  close(): Promise<void> {
+    return this.#close();
   }
 
   async #runLane(i: number): Promise<void> {
-    const plain = SCENARIOS.filter((name) => name !== 'flood' && name !== 'switch');
-    for (let turn = i; this.#running; turn += 1) {
-      const scenario =
-        i === FLOODED ? 'flood' : i === SWITCHED ? 'switch' : (plain[turn % plain.length] ?? 'two');
-      await this.#run(i, scenario);
-      await this.#lookAt(LANES[i]);
-      while (
-        this.#running &&
-        [...this.#open.values()].filter(({ lane }) => lane === LANES[i]).length > MOST_OPEN
-      ) {
-        await sleep(300);
-        await this.#lookAt(LANES[i]);
-      }
+    const lane = LANES[i] as Lane;
+    for (let turn = 0; this.#running; turn += 1) {
+      await this.#run(i, lane.scenarios[turn % lane.scenarios.length] as Scenario);
+      do {
+        await sleep(PAUSE_MS);
+        await this.#lookAt(lane);
+      } while (this.#running && this.#openIn(lane) > MOST_OPEN);
     }
+  }
+
+  #openIn(lane: Lane): number {
+    return [...this.#open.values()].filter((one) => one.lane === lane).length;
   }
 
   async #run(i: number, scenario: Scenario): Promise<void> {
@@ -186,6 +192,8 @@ export class SweepTraffic {
   }
 
   private async fail(lane: Lane, view: LaneView): Promise<void> {
+    // Once, Slack does not serve: the card is put off.
+    this.#world.slack.faults.unavailable(1, 'chat.postMessage');
     const one = await this.#propose(lane, 'fail', 'ledger.fail', ['failed', 'unknown']);
     await this.#approve(one, view, 0);
   }
@@ -208,8 +216,72 @@ export class SweepTraffic {
 
   private async auto(lane: Lane): Promise<void> {
     const one = await this.#propose(lane, 'auto', 'ledger.auto', RUNS, { card: false });
+    await this.#jobsBesides(one);
     const told = await this.#result(one);
     if (told === 'succeeded') await this.#mustBe(one, 'succeeded');
+  }
+
+  private async long(lane: Lane): Promise<void> {
+    const one = await this.#propose(lane, 'long', 'ledger.long', RUNS, { card: false });
+    await this.#jobsBesides(one);
+    await sleep(600);
+    // While it runs, or is believed to.
+    await this.#jobsBesides(one);
+  }
+
+  /** For staging there are no credentials: the executor refuses. */
+  private async refused(lane: Lane): Promise<void> {
+    await this.#propose(lane, 'refused', 'ledger.auto', ['halted'], { card: false, environment: 'staging' });
+  }
+
+  /** Who approved leaves the group before the second one approves: the first one's approval is taken out. */
+  private async left(lane: Lane, view: LaneView): Promise<void> {
+    const one = await this.#propose(lane, 'left', 'ledger.two', ['withdrawn']);
+    await this.#approve(one, view, 0);
+    const groups = this.#world.slack.world.workspaces.find(({ team }) => team === lane.team)?.groups ?? [];
+    const before = groups.map(({ users }) => users);
+    for (const group of groups) group.users = group.users.filter((user) => user !== APPROVERS[0]);
+    one.mayLose.add(personOf(lane, 0));
+    try {
+      await sleep(GROUP_READ_ANEW_MS);
+      await this.#approve(one, view, 1);
+      const record = await this.#lookAt(one);
+      const counts = record?.state.approvals.some(({ statement }) => statement.person === personOf(lane, 0));
+      if (counts && record?.state.status !== 'pending')
+        this.#problems.push(`${named(one)}: who left the group approves all the same`);
+    } finally {
+      for (const [i, group] of groups.entries()) group.users = before[i] ?? [];
+    }
+    await this.#withdrawn(one);
+    await sleep(GROUP_READ_ANEW_MS);
+  }
+
+  /** Somebody deletes the card: another one is posted, and decides. */
+  private async deleted(lane: Lane, view: LaneView): Promise<void> {
+    const one = await this.#propose(lane, 'deleted', 'ledger.one', RUNS);
+    const until = performance.now() + this.#giveUpMs;
+    for (let record = await this.#lookAt(one); performance.now() < until; record = await this.#lookAt(one)) {
+      const message = record?.card?.ts;
+      if (message !== undefined) {
+        await fetch(`${this.#world.slack.url}/sandbox/faults`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ kind: 'delete_message', team: lane.team, channel: CHANNEL, message }),
+        });
+        view.forget(message);
+        break;
+      }
+      await sleep(100);
+    }
+    const seen = performance.now() + DELETED_SEEN_MS;
+    while (performance.now() < seen && (await view.cards(one.id)).length === 0) await sleep(250);
+    await this.#approve(one, view, 0);
+  }
+
+  /** A channel in which nobody can be asked. */
+  private async archived(lane: Lane): Promise<void> {
+    await this.#propose(lane, 'archived', 'ledger.one', ['halted'], { card: false });
+    await sleep(1_500);
   }
 
   private async edit(lane: Lane, view: LaneView): Promise<void> {
@@ -238,10 +310,13 @@ export class SweepTraffic {
       });
       if (shown.ok && shown.view !== null) await person.submit(shown.view);
     });
-    // Under the grant where it stands; else somebody has to be asked, and the agent takes it back.
-    const more = await this.#propose(lane, 'grant', 'ledger.grant', [...RUNS, 'withdrawn'], { card: false });
+    // Under the grant where it stands, and halted where it is revoked first; else somebody has to be asked, and the
+    // agent takes it back.
+    const ends: ProposalStatus[] = [...RUNS, 'withdrawn', 'halted'];
+    const more = await this.#propose(lane, 'grant', 'ledger.grant', ends, { card: false });
     const record = await this.#store.read(more.id);
     if (record?.state.status === 'pending') await this.#withdrawn(more);
+    await view.pressed(0, REVOKE_GRANT);
   }
 
   /** No proposal, and an entry in the audit all the same. */
@@ -290,13 +365,12 @@ export class SweepTraffic {
       await this.#mustBe(two, 'halted');
     }
     const to = Date.now();
-    await view.flip(
-      'U0LEAD',
+    await view.turnedOn(
+      ['U0LEAD', 'U0BEN'],
       `on tenant ${lane.tenant} the sweep`,
-      '*Writes are on*',
       async () => !(await isOff()),
     );
-    if (off) this.#off.push({ from, to });
+    if (off) this.#off.push({ tenant: lane.tenant, from, to });
   }
 
   /* ---- what they are made of ---- */
@@ -306,29 +380,39 @@ export class SweepTraffic {
     scenario: Scenario,
     tool: string,
     ends: readonly ProposalStatus[],
-    { card = true, insist = true } = {},
+    { card = true, insist = true, environment = 'production' } = {},
   ): Promise<Tracked> {
     this.#next += 1;
     const entry = `${scenario}-${this.#next}`;
+    const since = Date.now();
     const ask = {
       what: 'propose',
       call: { tool, args: { entry }, idempotencyKey: entry },
-      context: contextOf(lane),
+      context: { ...contextOf(lane), environment },
     };
     const answer = await this.#world.agent.ask(ask, { insist });
     const id = ProposalId.parse(answer);
-    return this.#track({ id, lane, entry, scenario, ends, card, approvers: new Set(), settled: undefined });
+    return this.#track({ id, lane, entry, scenario, ends, card, since });
   }
 
-  #track(one: Tracked): Tracked {
-    const own = { ...one, approvers: new Set<string>(), settled: undefined };
+  #track(one: Omit<Tracked, 'approvers' | 'mayLose' | 'settled'>): Tracked {
+    const own = { ...one, approvers: new Set<string>(), mayLose: new Set<string>(), settled: undefined };
     this.#open.set(own.id, own);
     this.#all.push(own);
     return own;
   }
 
+  /**
+   * A job is only a reason to look, and may come twice, late or made up. So both executors look, at the same moment or
+   * after one of them was frozen.
+   */
+  async #jobsBesides({ id }: Tracked): Promise<void> {
+    const more = () => this.#queue.add(JOB_NAME, { id }, { removeOnComplete: true, removeOnFail: true });
+    await Promise.all([more(), more()]);
+  }
+
   async #approve(one: Tracked, view: LaneView, who: 0 | 1): Promise<void> {
-    const person = `slack:T0ACME/${one.lane.approvers[who]}`;
+    const person = personOf(one.lane, who);
     const done = (record: ProposalRecord) =>
       record.state.status !== 'pending' ||
       record.state.approvals.some(({ statement }) => statement.person === person);
@@ -349,9 +433,9 @@ export class SweepTraffic {
       0,
       action,
       ({ state }) => state.status !== 'pending',
-      async (person) => {
+      async (person, patienceMs) => {
         const form = await person
-          .waitForView((shown) => shown.title === title, PATIENCE_MS)
+          .waitForView((shown) => shown.title === title, patienceMs)
           .catch(() => undefined);
         if (form !== undefined) await fill(person, form);
       },
@@ -364,14 +448,17 @@ export class SweepTraffic {
     who: 0 | 1,
     action: string,
     done: (record: ProposalRecord) => boolean,
-    then: (person: SlackPerson) => Promise<void>,
+    then: (person: SlackPerson, patienceMs: number) => Promise<void>,
   ): Promise<void> {
     const person = view.person(who);
-    const until = performance.now() + GIVE_UP_MS;
+    let patienceMs = PATIENCE_MS;
+    const until = performance.now() + this.#giveUpMs;
     while (performance.now() < until) {
       const record = await this.#lookAt(one);
       if (record !== undefined && done(record)) return;
-      const card = (await view.cards(one.id)).find(hasButtons);
+      // Any of them: one that stands twice decides like the other.
+      const asking = (await view.cards(one.id)).filter(hasButtons);
+      const card = asking[Math.floor(Math.random() * asking.length)];
       if (card === undefined) {
         await sleep(100);
         continue;
@@ -379,8 +466,10 @@ export class SweepTraffic {
       const left = await person.openView();
       if (left !== null) await person.closeView(left, true);
       await person.click(card, action);
-      await then(person);
-      const patience = performance.now() + PATIENCE_MS;
+      await then(person, patienceMs);
+      const patience = performance.now() + patienceMs;
+      // Whoever clicks too often is told to wait: Slack says only so often who is in a group.
+      patienceMs = Math.min(patienceMs * 1.5, MOST_PATIENCE_MS);
       while (performance.now() < patience) {
         const now = await this.#lookAt(one);
         if (now !== undefined && done(now)) return;
@@ -437,7 +526,9 @@ export class SweepTraffic {
     const { status, approvals } = record.state;
     const now = new Set<string>(approvals.map(({ statement }) => statement.person));
     for (const person of what.approvers) {
-      if (!now.has(person)) this.#problems.push(`${named(what)}: the approval by ${person} is gone`);
+      if (now.has(person)) continue;
+      what.approvers.delete(person);
+      if (!what.mayLose.has(person)) this.#problems.push(`${named(what)}: the approval by ${person} is gone`);
     }
     for (const person of now) what.approvers.add(person);
     if (what.settled !== undefined && what.settled !== status) {
@@ -458,10 +549,11 @@ export class SweepTraffic {
     const lost = this.#problems.splice(0);
     const doubled: string[] = [];
     const counts = new Map<string, number>();
-    for (const { entry, tenant, at } of this.#world.ledger()) {
+    const ranIn = new Map<string, number>();
+    for (const { entry, tenant, at, pid } of this.#world.ledger()) {
       counts.set(entry, (counts.get(entry) ?? 0) + 1);
-      const off =
-        tenant === LANES[SWITCHED]?.tenant && this.#off.find(({ from, to }) => at > from && at < to);
+      ranIn.set(entry, pid);
+      const off = this.#off.find((one) => one.tenant === tenant && at > one.from && at < one.to);
       if (off) lost.push(`${entry} ran ${at - off.from} ms after off was answered`);
     }
     const fresh = this.#all.slice(this.#checked);
@@ -472,6 +564,9 @@ export class SweepTraffic {
       if (status === undefined) continue;
       if (!one.ends.includes(status))
         lost.push(`${named(one)} ended ${status}, not ${one.ends.join(' or ')}`);
+      if (status === 'unknown' && !wasInDoubt(one, ranIn.get(one.entry), this.#world.hit())) {
+        lost.push(`${named(one)} ended unknown, and nothing befell its executor`);
+      }
       const runs = status === 'succeeded' || status === 'failed';
       if (runs && ran === 0) lost.push(`${named(one)} ended ${status} and never ran`);
       if (!runs && status !== 'unknown' && ran > 0) lost.push(`${named(one)} ended ${status} and ran`);
@@ -488,7 +583,7 @@ export class SweepTraffic {
   }
 
   async #stillOpen(): Promise<string[]> {
-    const until = performance.now() + GIVE_UP_MS;
+    const until = performance.now() + this.#giveUpMs;
     while (this.#open.size > 0 && performance.now() < until) {
       for (const one of [...this.#open.values()]) await this.#lookAt(one);
       await sleep(250);
@@ -506,28 +601,31 @@ export class SweepTraffic {
   async #unrecorded(): Promise<string[]> {
     const lost: string[] = [];
     for (const [i, view] of this.#views.entries()) {
+      const lane = LANES[i] as Lane;
+      const own = this.#all.filter((one) => one.lane === lane);
+      const records = await Promise.all(own.map(({ id }) => this.#store.read(id)));
       for (const who of [0, 1] as const) {
-        const person = `slack:T0ACME/${LANES[i]?.approvers[who]}`;
-        const records = await Promise.all(
-          this.#all.filter(({ lane }) => lane === LANES[i]).map(({ id }) => this.#store.read(id)),
-        );
-        const of = (record: ProposalRecord | undefined) => record?.state;
-        const approved = records.filter((r) =>
-          of(r)?.approvals.some(({ statement }) => statement.person === person),
-        );
-        const denied = records.filter((r) => {
-          const state = of(r);
-          return state?.status === 'denied' && state.denial.statement.person === person;
-        });
+        const person = personOf(lane, who);
+        const recorded = { approvals: 0, denials: 0 };
+        for (const record of records) {
+          if (record === undefined) continue;
+          const { state, course } = record;
+          const taken = course.filter((event) => event.event === 'revoked' && event.person === person).length;
+          recorded.approvals +=
+            taken + state.approvals.filter(({ statement }) => statement.person === person).length;
+          if (state.status === 'denied' && state.denial.statement.person === person) recorded.denials += 1;
+        }
         const told = await view.told(who);
         const said = (text: string) => told.filter((one) => one.startsWith(text)).length;
-        if (said(NOTICES.approved) > approved.length) {
+        if (said(NOTICES.approved) > recorded.approvals) {
           lost.push(
-            `${person} was told of ${said(NOTICES.approved)} approvals, ${approved.length} are recorded`,
+            `${person} was told of ${said(NOTICES.approved)} approvals, ${recorded.approvals} are recorded`,
           );
         }
-        if (said(NOTICES.denied) > denied.length) {
-          lost.push(`${person} was told of ${said(NOTICES.denied)} denials, ${denied.length} are recorded`);
+        if (said(NOTICES.denied) > recorded.denials) {
+          lost.push(
+            `${person} was told of ${said(NOTICES.denied)} denials, ${recorded.denials} are recorded`,
+          );
         }
       }
     }
@@ -535,7 +633,7 @@ export class SweepTraffic {
   }
 
   async #wrongCards(fresh: readonly Tracked[]): Promise<string[]> {
-    const until = performance.now() + GIVE_UP_MS;
+    const until = performance.now() + this.#giveUpMs;
     let wrong: string[] = [];
     do {
       wrong = [];
@@ -569,16 +667,18 @@ export class SweepTraffic {
 
 /** A channel, as its two approvers see it. What did not change is not asked for again. */
 class LaneView {
-  readonly #lane: Lane;
+  readonly #team: string;
   readonly #url: string;
+  readonly #giveUpMs: number;
   readonly #people: readonly SlackPerson[];
   #typedTwice = Number.NEGATIVE_INFINITY;
-  readonly #seen = new Map<string, { cursor: number; messages: Map<string, SeenMessage> }>();
+  readonly #seen = new Map<string, Seen>();
 
-  constructor(url: string, lane: Lane) {
-    this.#lane = lane;
+  constructor(url: string, { team }: Lane, giveUpMs: number) {
+    this.#team = team;
     this.#url = url;
-    this.#people = lane.approvers.map((user) => new SlackPerson(url, { team: 'T0ACME', user }));
+    this.#giveUpMs = giveUpMs;
+    this.#people = APPROVERS.map((user) => new SlackPerson(url, { team, user }));
   }
 
   person(who: 0 | 1): SlackPerson {
@@ -587,16 +687,35 @@ class LaneView {
 
   /** Those in the channel itself, oldest first. */
   async cards(id: ProposalId): Promise<SeenMessage[]> {
-    return [...(await this.#messages(this.person(0))).values()].filter(
-      (message) =>
-        message.threadTs === undefined && !message.ephemeral && JSON.stringify(message.blocks).includes(id),
-    );
+    const { messages, cards } = await this.#messages(this.person(0));
+    return [...(cards.get(id) ?? [])].flatMap((ts) => messages.get(ts) ?? []);
+  }
+
+  /** That it is gone, nobody is told. */
+  forget(ts: string): void {
+    for (const { messages } of this.#seen.values()) messages.delete(ts);
   }
 
   /** What one person alone was told. */
   async told(who: 0 | 1): Promise<string[]> {
-    const messages = [...(await this.#messages(this.person(who))).values()];
-    return messages.filter(({ ephemeral }) => ephemeral).map(({ text }) => text);
+    return [...(await this.#messages(this.person(who))).told.values()];
+  }
+
+  /** The newest button of that kind, where one is there in a moment. */
+  async pressed(who: 0 | 1, action: string): Promise<void> {
+    const person = this.person(who);
+    const until = performance.now() + PATIENCE_MS;
+    while (performance.now() < until) {
+      const { messages } = await this.#messages(person);
+      const found = [...messages.values()].findLast(({ blocks }) =>
+        JSON.stringify(blocks).includes(`"${action}"`),
+      );
+      if (found !== undefined) {
+        await person.click(found, action);
+        return;
+      }
+      await sleep(100);
+    }
   }
 
   /**
@@ -604,19 +723,17 @@ class LaneView {
    * thing twice may get the second answer when they have typed another thing already.
    */
   async flip(user: string, words: string, wanted: string, isSo: () => Promise<boolean>): Promise<boolean> {
-    const person = new SlackPerson(this.#url, { team: 'T0ACME', user });
-    const until = performance.now() + GIVE_UP_MS;
-    const known = new Set((await this.#messages(person)).keys());
+    const person = new SlackPerson(this.#url, { team: this.#team, user });
+    const until = performance.now() + this.#giveUpMs;
+    const known = new Set((await this.#messages(person)).told.keys());
     const clean = performance.now() - this.#typedTwice > LATE_ANSWERS_MS;
     for (let tries = 1; performance.now() < until; tries += 1) {
       if (tries > 1) this.#typedTwice = performance.now();
-      await person.command(`/agent-writes ${words}`, this.#lane.channel);
+      await person.command(`/agent-writes ${words}`, CHANNEL);
       const patience = performance.now() + PATIENCE_MS;
       while (performance.now() < patience) {
-        const fresh = [...(await this.#messages(person)).values()].filter(
-          ({ ephemeral, ts }) => ephemeral && !known.has(ts),
-        );
-        if (fresh.some(({ text }) => text.includes(wanted))) {
+        const { told } = await this.#messages(person);
+        if ([...told].some(([ts, text]) => !known.has(ts) && text.includes(wanted))) {
           if (clean && tries === 1) return true;
           if (await isSo()) return false;
         }
@@ -630,15 +747,60 @@ class LaneView {
     throw new Error(`/agent-writes ${words} had no effect`);
   }
 
-  async #messages(person: SlackPerson): Promise<Map<string, SeenMessage>> {
-    const seen = this.#seen.get(person.user) ?? { cursor: 0, messages: new Map() };
-    this.#seen.set(person.user, seen);
-    for (const message of await person.messages(this.#lane.channel, seen.cursor)) {
-      seen.messages.set(message.ts, message);
-      seen.cursor = Math.max(seen.cursor, message.cursor);
+  /** Takes as many people as the policy says; they type it in turn until it is so. */
+  async turnedOn(users: readonly string[], words: string, isSo: () => Promise<boolean>): Promise<void> {
+    const until = performance.now() + this.#giveUpMs;
+    while (performance.now() < until) {
+      for (const user of users) {
+        await new SlackPerson(this.#url, { team: this.#team, user }).command(
+          `/agent-writes ${words}`,
+          CHANNEL,
+        );
+        const patience = performance.now() + PATIENCE_MS / 2;
+        while (performance.now() < patience) {
+          if (await isSo()) return;
+          await sleep(100);
+        }
+      }
     }
-    return seen.messages;
+    throw new Error(`/agent-writes ${words} had no effect`);
   }
+
+  async #messages(person: SlackPerson): Promise<Seen> {
+    const seen = this.#seen.get(person.user) ?? {
+      cursor: 0,
+      messages: new Map(),
+      cards: new Map(),
+      told: new Map(),
+    };
+    this.#seen.set(person.user, seen);
+    for (const message of await person.messages(CHANNEL, seen.cursor)) {
+      seen.cursor = Math.max(seen.cursor, message.cursor);
+      if (message.ephemeral) seen.told.set(message.ts, message.text);
+      if (message.ephemeral || message.threadTs !== undefined) continue;
+      seen.messages.set(message.ts, message);
+      for (const [id] of JSON.stringify(message.blocks).matchAll(/prop_[0-9a-z_]+/g)) {
+        seen.cards.set(id, (seen.cards.get(id) ?? new Set()).add(message.ts));
+      }
+    }
+    return seen;
+  }
+}
+
+/** What one person sees in a channel. */
+interface Seen {
+  cursor: number;
+  /** Those of the channel itself, by when they were posted. */
+  readonly messages: Map<string, SeenMessage>;
+  /** Which of them name a proposal. */
+  readonly cards: Map<string, Set<string>>;
+  /** What they alone were told. */
+  readonly told: Map<string, string>;
+}
+
+/** A call that nobody knows the end of: only where its executor was killed or frozen. */
+function wasInDoubt({ since }: Tracked, ranIn: number | undefined, hit: readonly Hit[]): boolean {
+  return hit.some(({ pid, at }) => (ranIn === undefined ? at >= since : pid === ranIn));
 }
 
 function wrongCard(
@@ -664,14 +826,18 @@ function hasButtons(message: SeenMessage): boolean {
   return message.blocks.some(({ type }) => type === 'actions');
 }
 
-function contextOf({ tenant }: Lane) {
+function contextOf({ tenant, team }: Lane) {
   return {
     tenant,
     environment: 'production',
     agent: 'ledger-bot',
-    principal: 'slack:T0ACME/U0RITA',
+    principal: `slack:${team}/U0RITA`,
     run: 'sweep',
   };
+}
+
+function personOf({ team }: Lane, who: 0 | 1): string {
+  return `slack:${team}/${APPROVERS[who]}`;
 }
 
 function named({ id, entry, lane }: Tracked): string {
