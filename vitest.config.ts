@@ -2,25 +2,26 @@ import { relative } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Longest first: one of them begun last would run alone on one core while the other idles. */
+/** Longest first: one of them begun last would run alone on one core while the other idles. Those that wait stand beside those that work. */
 const LONGEST = [
-  'test/model/deciding.test.ts',
   'test/model/starting.test.ts',
-  'test/model/crashing.test.ts',
   'test/scenarios/two-replicas.test.ts',
-  'test/redis/proposal-store-redis.test.ts',
-  'test/scenarios/killed-processes.test.ts',
   'test/slack/folding.test.ts',
-  'test/slack/commands.test.ts',
-  'test/slack/home.test.ts',
+  'test/model/crashing.test.ts',
+  'test/scenarios/killed-processes.test.ts',
   'test/slack/grants.test.ts',
-  'test/redis/switch-race.test.ts',
-  'test/audit-files/sealer-crashes.test.ts',
-  'test/audit-files/verify-mutations.test.ts',
-  'test/queue/execution-worker.test.ts',
-  'test/slack/card-queue.test.ts',
+  'test/model/deciding.test.ts',
   'test/scenarios/bad-start.test.ts',
+  'test/slack/commands.test.ts',
+  'test/redis/switch-race.test.ts',
+  'test/redis/proposal-store-redis.test.ts',
   'test/attacks/row-13-flooding.test.ts',
+  'test/queue/execution-worker.test.ts',
+  'test/audit-files/export.test.ts',
+  'test/slack/home.test.ts',
+  'test/browser/faults.test.ts',
+  'test/browser/local-slack-page.test.ts',
+  'test/slack/card-queue.test.ts',
   'test/attacks/row-25-channel-trouble.test.ts',
 ];
 

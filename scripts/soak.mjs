@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-// `npm run soak -- [seconds] [--kind deciding|starting|crashing] [--seed n] [--path …]`: random sequences of clicks, flips,
-// starts and crashes against the model of test/model, for as long as asked (60 seconds by default), from a new seed.
+// `npm run soak -- [seconds] [--kind deciding|starting|crashing|queued] [--seed n] [--path …]`: random sequences of clicks, flips,
+// starts and crashes against the model of test/model, for as long as asked (60 seconds by default), from a new seed. All kinds
+// share the time, two at a time.
 // A failure prints the shortest sequence that was found for it, and the line that shows it again.
 import { randomInt } from 'node:crypto';
 import { readdirSync } from 'node:fs';
@@ -13,6 +14,8 @@ const kinds = readdirSync(join(root, 'test', 'model')).flatMap(
   (file) => /^(.+)\.test\.ts$/.exec(file)?.[1] ?? [],
 );
 const { seconds, kind, seed, path } = asked();
+const WORKERS = 2;
+const each = kind === undefined ? Math.ceil((seconds * WORKERS) / kinds.length) : seconds;
 
 const vitest = await startVitest(
   'test',
@@ -20,9 +23,10 @@ const vitest = await startVitest(
   {
     root,
     watch: false,
+    maxWorkers: WORKERS,
     // Nothing in it needs the compiled package.
     globalSetup: [],
-    provide: { soak: { seconds, seed, path } },
+    provide: { soak: { seconds: each, seed, path } },
   },
 );
 const files = vitest.state.getFiles();

@@ -299,7 +299,7 @@ const HELP: Record<Variable, { example: string; from: string }> = {
   },
   COUNTERSIGN_REDIS_REPLICAS: {
     example: '1',
-    from: 'how many replicas each master has; left out it is 1 with Sentinel and in a Cluster, 0 with one Redis; the same everywhere',
+    from: 'how many replicas each master has; left out it is 1 with Sentinel and in a Cluster, 0 with one Redis; to be set where a master has more than one; the same everywhere',
   },
   SLACK_BOT_TOKEN: {
     example: 'xoxb-…',

@@ -10,7 +10,7 @@ import {
   TERMINAL_STATUSES,
 } from '../../src/core/proposal/proposal.ts';
 import { ProposalId } from '../../src/core/proposal/proposal-id.ts';
-import { proposalKeysIn } from '../../src/core/proposal/seal.ts';
+import { parseTerms, proposalKeysIn } from '../../src/core/proposal/seal.ts';
 import { JOB_NAME, QUEUE_NAME, queuePrefix } from '../../src/queue/proposal-queue.ts';
 import { openRedis } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
@@ -813,6 +813,8 @@ function wrongCard(
   // What ended before people could be asked is not shown to them any more.
   if (record.card === undefined && NEVER_SHOWN.has(status) && cards.length <= record.unseenCards)
     return undefined;
+  // The round before left its grant standing, and nobody had to be asked.
+  if (record.card === undefined && cards.length === 0 && isUnderGrant(record)) return undefined;
   if (recorded === undefined) return 'has no card';
   if (hasButtons(recorded)) return 'its card still has buttons';
   if (!HEADLINE[status]?.test(recorded.text))
@@ -849,4 +851,8 @@ function sealedText(directory: string): string {
     .filter((name) => name.endsWith('.jsonl') && !name.endsWith('.checkpoints.jsonl'))
     .map((name) => readFileSync(join(directory, name), 'utf8'))
     .join('');
+}
+
+function isUnderGrant({ termsText }: ProposalRecord): boolean {
+  return parseTerms(termsText)?.basis.kind === 'grant';
 }
