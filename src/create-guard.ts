@@ -64,7 +64,7 @@ export interface OpenGuard extends Pick<Guard, 'call' | 'propose' | 'attach'> {
 /**
  * The guard in front of every tool call of an agent.
  * @throws PolicyInvalidError with every problem and its line; ProposalKeyTooShort; ToolDefinitionInvalid;
- *   RedisAddressInvalid
+ *   RedisAddressInvalid; RangeError for a number that cannot be
  */
 export function createGuard(options: GuardOptions): OpenGuard {
   const registry = new ToolRegistry(options.tools);

@@ -435,6 +435,17 @@ describe('REDIS_URL', () => {
       'rediss+sentinel://a:1/my/master/3',
     ],
     [
+      'redis+sentinel://:p+q@a:1/m?sentinelPassword=a+b%20c=d',
+      {
+        sentinels: [{ host: 'a', port: 1 }],
+        name: 'm',
+        db: 0,
+        password: 'p+q',
+        sentinelPassword: 'a+b c=d',
+      },
+      'redis+sentinel://a:1/m/0',
+    ],
+    [
       'redis+cluster://:secret@a:1,b',
       {
         cluster: [
@@ -457,6 +468,8 @@ describe('REDIS_URL', () => {
     ['redis+sentinel://a:1/m/2/3', 'the name under which the Sentinels know the master'],
     ['redis+sentinel://a:1/m/x', 'a database that is no number'],
     ['redis+sentinel://a:1/m?password=pa55word', '?sentinelUsername='],
+    ['redis+sentinel://a:1/m?sentinelPassword=pa55%word', 'written %25'],
+    ['redis+cluster://a:1?sentinelPassword=pa55word', 'no query for a Cluster'],
     ['redis+cluster://a:1,,b:2', 'host:port, with commas between them'],
     ['redis+cluster://a:99999', 'host:port, with commas between them'],
     ['redis+cluster://', 'host:port, with commas between them'],

@@ -29,6 +29,8 @@ const RECONNECT_AT_MOST_EVERY_MS = 500;
 /** A Sentinel that does not answer is passed over for the next one. */
 const SENTINEL_ANSWER_MS = 700;
 const SENTINEL_RECONNECT_MS = 2_000;
+/** As COUNTERSIGN_REDIS_REPLICAS has it. */
+const REPLICAS_AT_MOST = 5;
 
 /** One Redis or what Sentinels say is the master, or a Cluster. */
 export type RedisClient = Redis | ClusterClient;
@@ -49,7 +51,7 @@ export interface OpenRedisOptions {
   /** In any of the forms that `redisAddressOf` reads; or everything in `connection`. */
   url?: string | undefined;
   connection?: RedisConnection | undefined;
-  /** Default: 1 with Sentinel and in a Cluster, else 0. */
+  /** 0 to 5. Default: 1 with Sentinel and in a Cluster, else 0. */
   replicas?: number | undefined;
   /** Shown by `CLIENT LIST`. */
   name?: string | undefined;
@@ -59,9 +61,10 @@ export interface OpenRedisOptions {
 
 /**
  * Connects in the background and goes on connecting; what is asked meanwhile fails within ANSWER_TIMEOUT_MS.
- * @throws RedisAddressInvalid
+ * @throws RedisAddressInvalid, RangeError
  */
 export function openRedis(options: OpenRedisOptions): RedisConnections {
+  requireReplicas(options.replicas);
   const connection =
     options.url === undefined ? (options.connection ?? {}) : redisAddressOf(options.url).connection;
   const settings: NodeConnection = {
@@ -101,6 +104,15 @@ export function openRedis(options: OpenRedisOptions): RedisConnections {
       subscriber.disconnect();
     },
   };
+}
+
+/** Of what is no such number nobody would be waited for, and nobody would say so. */
+function requireReplicas(replicas: number | undefined): void {
+  if (replicas === undefined) return;
+  if (Number.isInteger(replicas) && replicas >= 0 && replicas <= REPLICAS_AT_MOST) return;
+  throw new RangeError(
+    `replicas is a whole number from 0 to ${REPLICAS_AT_MOST}: how many replicas of each master have to hold a write before it counts; or leave it out`,
+  );
 }
 
 function toCluster(connection: ClusterConnection, settings: NodeConnection) {

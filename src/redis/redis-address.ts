@@ -107,7 +107,8 @@ interface Parts {
   readonly hosts: readonly string[];
   /** Each decoded. */
   readonly path: readonly string[];
-  readonly query: URLSearchParams;
+  /** Names and values, decoded. */
+  readonly query: readonly (readonly [name: string, value: string])[];
 }
 
 function partsOf(text: string): Parts {
@@ -120,8 +121,15 @@ function partsOf(text: string): Parts {
     password: colon < 0 ? '' : login.slice(colon + 1),
     hosts: hosts.split(','),
     path: path.split('/').map(decoded),
-    query: new URLSearchParams(query),
+    query: query.split('&').filter(Boolean).map(assigned),
   };
+}
+
+/** Not as forms do it, where `+` is a space: a password is written the same way wherever it stands. */
+function assigned(text: string): readonly [name: string, value: string] {
+  const equals = text.indexOf('=');
+  if (equals < 0) return [decoded(text), ''];
+  return [decoded(text.slice(0, equals)), decoded(text.slice(equals + 1))];
 }
 
 function sentinels({ username, password, hosts, path, query }: Parts, scheme: string): RedisAddress {
@@ -156,7 +164,7 @@ function sentinels({ username, password, hosts, path, query }: Parts, scheme: st
 }
 
 function cluster({ username, password, hosts, path, query }: Parts, scheme: string): RedisAddress {
-  if ([...query].length > 0) throw new RedisAddressInvalid('takes no query for a Cluster');
+  if (query.length > 0) throw new RedisAddressInvalid('takes no query for a Cluster');
   if (path.join('/') !== '' && path.join('/') !== '0')
     throw new RedisAddressInvalid('names a database: a Redis Cluster has database 0 alone');
   const nodes = hosts.map((host) => nodeOf(host, REDIS_PORT));

@@ -108,6 +108,15 @@ describe('the boot check', () => {
 });
 
 describe('a connection', () => {
+  it.each([Number.NaN, -1, 1.5, 6, '1', null])(
+    '[execution:at-most-once] is not made where the number of replicas to wait for is %s',
+    (replicas) => {
+      const asked = { connection: { path: redis.server.socketPath }, replicas: replicas as number };
+      expect(() => openRedis(asked)).toThrow(RangeError);
+      expect(() => openRedis(asked)).toThrow('replicas is a whole number from 0 to 5');
+    },
+  );
+
   it('takes what is asked before it stands', async () => {
     const { redis: client } = open();
     expect(client.status).not.toBe('ready');
