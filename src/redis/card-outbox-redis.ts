@@ -2,16 +2,12 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { CardRef } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
-import {
-  type CardClaim,
-  type CardOutbox,
-  type Rate,
-  StoreUnavailable,
-} from '../core/proposal/proposal-store.ts';
+import type { CardClaim, CardOutbox, Rate } from '../core/proposal/proposal-store.ts';
 import { Channels } from './channels.ts';
 import type { RedisClient } from './connection.ts';
 import { cardsChannel, paceKey, proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
+import { ShardsAway } from './shards-away.ts';
 
 /** Read at a time while repairing, so that no script holds Redis for long. */
 const REPAIR_PAGE = 200;
@@ -40,7 +36,7 @@ export class CardOutboxRedis implements CardOutbox {
     let nextInMs: number | undefined;
     const first = this.#next;
     this.#next = (first + 1) % this.#shards;
-    let away = 0;
+    const away = new ShardsAway(this.#shards);
     for (let i = 0; i < this.#shards && claims.length < limit; i += 1) {
       const shard = (first + i) % this.#shards;
       const ask = { limit: limit - claims.length, leaseMs };
@@ -48,9 +44,7 @@ export class CardOutboxRedis implements CardOutbox {
       try {
         answer = await this.#scripts.run('cardClaim', { shard, ask });
       } catch (error) {
-        away += 1;
-        // One node of a Cluster must not keep the cards of the others waiting, least of all those claimed already.
-        if (!(error instanceof StoreUnavailable) || away === this.#shards) throw error;
+        away.passOver(error);
         continue;
       }
       const [wait, ...flat] = Claimed.parse(answer);
@@ -114,12 +108,17 @@ export class CardOutboxRedis implements CardOutbox {
   }
 
   async repair(): Promise<void> {
+    const away = new ShardsAway(this.#shards);
     for (let shard = 0; shard < this.#shards; shard += 1) {
-      for (const index of REPAIRED) {
-        for (let from = 0, read = REPAIR_PAGE; read === REPAIR_PAGE; from += read) {
-          const ask = { index, from, count: REPAIR_PAGE };
-          read = z.number().parse(await this.#scripts.run('cardRepair', { shard, ask }));
-        }
+      await this.#repairIn(shard).catch((error: unknown) => away.passOver(error));
+    }
+  }
+
+  async #repairIn(shard: number): Promise<void> {
+    for (const index of REPAIRED) {
+      for (let from = 0, read = REPAIR_PAGE; read === REPAIR_PAGE; from += read) {
+        const ask = { index, from, count: REPAIR_PAGE };
+        read = z.number().parse(await this.#scripts.run('cardRepair', { shard, ask }));
       }
     }
   }

@@ -14,6 +14,7 @@ import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import type { RedisClient } from './connection.ts';
 import { proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
+import { ShardsAway } from './shards-away.ts';
 
 /** Where people meet proposals, for any number of publishers. */
 export class FoldingRedis implements Folding {
@@ -61,10 +62,15 @@ export class FoldingRedis implements Folding {
 
   async claimDigests(limit: number, leaseMs: number): Promise<DigestMark[]> {
     const marks: DigestMark[] = [];
+    const away = new ShardsAway(this.#shards);
     for (let shard = 0; shard < this.#shards && marks.length < limit; shard += 1) {
       const ask = { limit: limit - marks.length, leaseMs };
-      const claimed = Claimed.parse(await this.#scripts.run('digestClaim', { shard, ask }));
-      marks.push(...claimed.map(digestMarkOf));
+      try {
+        const claimed = Claimed.parse(await this.#scripts.run('digestClaim', { shard, ask }));
+        marks.push(...claimed.map(digestMarkOf));
+      } catch (error) {
+        away.passOver(error);
+      }
     }
     return marks;
   }

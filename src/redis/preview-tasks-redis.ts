@@ -12,6 +12,7 @@ import { Boxes } from './boxes.ts';
 import type { RedisClient } from './connection.ts';
 import { proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
+import { ShardsAway } from './shards-away.ts';
 
 /** Ids and counts in turn. What is no id of ours is nobody's business here. */
 const Claimed = z.array(z.string()).transform((flat) =>
@@ -38,10 +39,15 @@ export class PreviewTasksRedis implements PreviewTasks {
     const claimed: PreviewTask[] = [];
     const first = this.#next;
     this.#next = (first + 1) % this.#shards;
+    const away = new ShardsAway(this.#shards);
     for (let i = 0; i < this.#shards && claimed.length < limit; i += 1) {
       const shard = (first + i) % this.#shards;
       const ask = { limit: limit - claimed.length, leaseMs };
-      claimed.push(...Claimed.parse(await this.#scripts.run('previewClaim', { shard, ask })));
+      try {
+        claimed.push(...Claimed.parse(await this.#scripts.run('previewClaim', { shard, ask })));
+      } catch (error) {
+        away.passOver(error);
+      }
     }
     return claimed;
   }

@@ -30,6 +30,7 @@ import { grantUseOf } from './grant-store-redis.ts';
 import { budgetKey, idempotencyKey, proposalKey, shardKey, tenantIndexKey } from './keys.ts';
 import { type BoxedField, recordOfHash } from './proposal-record-redis.ts';
 import { type Ask, Scripts } from './scripts.ts';
+import { answersOfShards } from './shards-away.ts';
 import { offEntryOf } from './switch-entry.ts';
 
 /** What every transition script answers: a word, the hash as it stands then, one thing more, and the switch's epoch. */
@@ -227,7 +228,7 @@ export class ProposalStoreRedis implements ProposalStore {
   }
 
   async claimAttestations(limit: number): Promise<ProposalId[]> {
-    const claimed = await this.#everyAnswer(async (shard) => {
+    const claimed = await answersOfShards(this.#shards, async (shard) => {
       const ask = { limit, leaseMs: ATTESTATION_RENEWAL_MS };
       return z.array(z.string()).parse(await this.#scripts.run('attestClaim', { shard, ask }));
     });
@@ -335,7 +336,7 @@ export class ProposalStoreRedis implements ProposalStore {
     lapsed: ProposalId[];
     timers: ProposalId[];
   }> {
-    const shards = await this.#everyAnswer(async (shard) =>
+    const shards = await answersOfShards(this.#shards, async (shard) =>
       DueReply.parse(await this.#scripts.run('due', { shard, ask: { limit } })),
     );
     const oldest = (list: 0 | 1 | 2 | 3) =>
@@ -426,15 +427,6 @@ export class ProposalStoreRedis implements ProposalStore {
 
   #everyShard<T>(ask: (shard: number) => Promise<T>): Promise<T[]> {
     return Promise.all(Array.from({ length: this.#shards }, (_, shard) => ask(shard)));
-  }
-
-  /** Of the shards that answer: those on a node that is away must not keep the others waiting. @throws where none does. */
-  async #everyAnswer<T>(ask: (shard: number) => Promise<T>): Promise<T[]> {
-    const results = await Promise.allSettled(Array.from({ length: this.#shards }, (_, shard) => ask(shard)));
-    const answers = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-    const [first] = results;
-    if (answers.length === 0 && first?.status === 'rejected') throw first.reason;
-    return answers;
   }
 }
 

@@ -5,6 +5,7 @@ import { type ClaimedNotice, SwitchNotice, type SwitchNotices } from '../core/sw
 import type { RedisClient } from './connection.ts';
 import { switchNoticeKeys } from './keys.ts';
 import { Scripts } from './scripts.ts';
+import { answersOfShards } from './shards-away.ts';
 
 export class SwitchNoticesRedis implements SwitchNotices {
   readonly #shards: number;
@@ -16,8 +17,7 @@ export class SwitchNoticesRedis implements SwitchNotices {
   }
 
   async claim(limit: number, leaseMs: number): Promise<ClaimedNotice[]> {
-    const shards = Array.from({ length: this.#shards }, (_, shard) => shard);
-    const claimed = await Promise.all(shards.map((shard) => this.#claimIn(shard, limit, leaseMs)));
+    const claimed = await answersOfShards(this.#shards, (shard) => this.#claimIn(shard, limit, leaseMs));
     return claimed.flat();
   }
 

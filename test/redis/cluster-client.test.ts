@@ -1,10 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
 import { Channels } from '../../src/redis/channels.ts';
 import { answerOf, checkRedis, openRedis, type RedisConnections } from '../../src/redis/connection.ts';
+import { FoldingRedis } from '../../src/redis/folding-redis.ts';
+import { PreviewTasksRedis } from '../../src/redis/preview-tasks-redis.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
+import { SwitchNoticesRedis } from '../../src/redis/switch-notices-redis.ts';
+import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { ClusterForTests, type ClusterNode } from '../faults/cluster-for-tests.ts';
-import { testKeys } from '../sealed-terms.ts';
+import { ANA, testKeys } from '../sealed-terms.ts';
 
 const WAIT = { timeout: 20_000 };
 const SHARDS = 16;
@@ -53,12 +58,22 @@ describe('a connection to a Cluster', () => {
       shards: SHARDS,
       keys: [testKeys.proposal],
     });
+    const { claiming, notices, outbox } = claimersOn(connections);
+    await new WriteSwitchRedis({ redis: connections.redis, shards: SHARDS, startDeadlineMs: 0 }).off({
+      scope: EVERYTHING,
+      by: ANA,
+    });
     await node.kill9();
     await expect(set(`{s${shard}}:late`, '1')).rejects.toMatchObject({ code: 'store_unavailable' });
     for (const other of others) await set(`{s${other}}:meanwhile`, '1');
     expect(await store.due(10)).toEqual({ ready: [], expired: [], lapsed: [], timers: [] });
-    const outbox = new CardOutboxRedis({ ...connections, shards: SHARDS });
-    expect((await outbox.claim(10, 1_000)).claims).toEqual([]);
+    const [claimed, nothing] = await Promise.all([
+      notices.claim(10, 60_000),
+      Promise.all(claiming.map((claim) => claim())),
+      outbox.repair(),
+    ]);
+    expect(nothing.flat()).toEqual([]);
+    expect(claimed.map((notice) => notice.shard).sort()).toEqual([...others].sort());
     await expect(checkRedis(connections.redis, NO_REPLICAS)).rejects.toThrow(`127.0.0.1:${node.port}`);
     await node.restart();
     await expect.poll(() => set(`{s${shard}}:after`, '1').catch(() => 'away'), WAIT).toBe('OK');
@@ -111,6 +126,23 @@ describe('a connection to a Cluster', () => {
     await node?.restart();
   });
 });
+
+/** Each asks all shards, and has none to give. */
+function claimersOn(connections: RedisConnections) {
+  const given = { ...connections, shards: SHARDS };
+  const outbox = new CardOutboxRedis(given);
+  const previews = new PreviewTasksRedis({ ...given, keys: [testKeys.proposal] });
+  const folding = new FoldingRedis(given);
+  return {
+    claiming: [
+      async () => (await outbox.claim(10, 1_000)).claims,
+      () => previews.claim(10, 1_000),
+      () => folding.claimDigests(10, 1_000),
+    ],
+    notices: new SwitchNoticesRedis(given),
+    outbox,
+  };
+}
 
 /** A node with slots, one of its shards, and shards of others. */
 async function oneOf(cluster: ClusterForTests): Promise<{
