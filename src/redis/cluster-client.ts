@@ -103,7 +103,7 @@ export class ClusterClient extends Cluster {
       // Else nobody waits for it any more.
       if (!command.isSettled) node.sendCommand(command);
     };
-    const find = () => void this.#standing(slot, until).then(send, refuse);
+    const find = () => void this.#standing(slot, until).then(send).catch(refuse);
     command.reject = (error) => {
       const [, why, to] = ELSEWHERE.exec(error.message) ?? [];
       if (slot === null || why === undefined || performance.now() > until) return refuse(error);

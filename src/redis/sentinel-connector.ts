@@ -38,7 +38,13 @@ export class RepeatingSentinelConnector extends SentinelConnector {
     };
     const told = detector?.isDisconnected === true && detector !== this.#heeded;
     this.#heeded = detector;
-    if (told && this.#making) this.#again = true;
-    else super.disconnect();
+    if (told && this.#making) {
+      this.#again = true;
+      return;
+    }
+    super.disconnect();
+    // One that is still connecting would only be ended: it goes on trying, and keeps the process until the system gives up.
+    const { stream } = this as unknown as { stream?: { connecting?: boolean; destroy(): void } };
+    if (stream?.connecting) stream.destroy();
   }
 }
