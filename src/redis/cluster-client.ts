@@ -52,7 +52,7 @@ export class ClusterClient extends Cluster {
       if (node.status === 'wait') node.connect().catch(() => {});
     });
     // Its place may be taken by another node, or it comes back: ioredis itself would wait for the next command's MOVED.
-    this.on('-node', () => this.#refreshSoon());
+    this.on('-node', () => this.refreshSlotsSoon());
   }
 
   /** The connection to the node that holds this key, once it stands. @throws where it does not stand in time. */
@@ -108,7 +108,7 @@ export class ClusterClient extends Cluster {
       const [, why, to] = ELSEWHERE.exec(error.message) ?? [];
       if (slot === null || why === undefined || performance.now() > until) return refuse(error);
       if (why === 'MOVED' && to !== undefined) this.slots[slot] = [to];
-      this.#refreshSoon();
+      this.refreshSlotsSoon();
       setTimeout(find, why === 'MOVED' ? 0 : ELSEWHERE_PAUSE_MS);
     };
     const holder = this.#holderOf(slot);
@@ -134,12 +134,13 @@ export class ClusterClient extends Cluster {
         );
       }
       if (node?.status === 'wait') node.connect().catch(() => {});
-      this.#refreshSoon();
+      this.refreshSlotsSoon();
       await sleep(LOOK_AGAIN_MS);
     }
   }
 
-  #refreshSoon(): void {
+  /** Asks who holds which slots, at most every REFRESH_AT_MOST_EVERY_MS, however many want to know. */
+  refreshSlotsSoon(): void {
     if (this.#refreshing !== undefined || this.status !== 'ready') return;
     const pause = Math.max(0, this.#refreshedAt + REFRESH_AT_MOST_EVERY_MS - performance.now());
     this.#refreshing = setTimeout(() => {

@@ -382,7 +382,7 @@ async function lookAt(node: Redis, replicas: number): Promise<NodeLook> {
     persistent,
     problems,
     refusesWrites: [...whyNoWrites(info), ...missingReplicas(info, replicas)],
-    warnings: await keptBadly(node, appendOnly, persistent),
+    warnings: [...(await keptBadly(node, appendOnly, persistent)), ...unawaitedReplicas(info, replicas)],
   };
 }
 
@@ -427,6 +427,15 @@ function missingReplicas(info: ReadonlyMap<string, string>, replicas: number): s
   return [
     `${inSync} of ${replicas} ${replicas === 1 ? 'replica is' : 'replicas are'} in sync, so nothing that is written counts: ` +
       'start the missing ones and let them catch up, or set COUNTERSIGN_REDIS_REPLICAS in every part',
+  ];
+}
+
+function unawaitedReplicas(info: ReadonlyMap<string, string>, replicas: number): string[] {
+  const connected = Number(info.get('connected_slaves') ?? 0);
+  if (replicas > 0 || connected === 0 || info.get('role') === 'slave') return [];
+  return [
+    `Redis has ${connected} ${connected === 1 ? 'replica' : 'replicas'}, and nothing waits for any: where one of them takes over, decisions of the last moments are lost, an \`off\` among them, ` +
+      'and a call may run twice. Set COUNTERSIGN_REDIS_REPLICAS in every part (`replicas` of createGuard)',
   ];
 }
 

@@ -153,6 +153,8 @@ const NOT_HERE_PAUSE_MS = 50;
 const SEND_WITHIN_MS = ANSWER_TIMEOUT_MS - 100;
 /** Longer than WAIT lasts, behind another one. */
 const HOLD_ANSWER_MS = 2_200;
+/** An `off` asks first how many replicas there are, which may wait behind one as well. */
+const HOLD_BY_ALL_ANSWER_MS = 3_200;
 
 interface Answered {
   readonly reply: unknown;
@@ -189,9 +191,10 @@ export class Scripts {
     const allKeys = [...shardKeys(shard), ...keys];
     const args = [allKeys.length, ...allKeys, JSON.stringify(ask), ...texts] as const;
     const needed = this.#needed(name);
-    if (needed === undefined) return answerOf(this.#redis, () => evaluated(this.#redis, script, args));
-
     const sendUntil = performance.now() + SEND_WITHIN_MS;
+    if (needed === undefined)
+      return answerOf(this.#redis, () => evaluated(this.#redis, script, args, sendUntil));
+
     const fence = fenceKey(shard);
     const answered = await answerOf(this.#redis, () => this.#onNode(fence, script, args, sendUntil));
     const as = heldAs(name, answered.reply);
@@ -209,16 +212,16 @@ export class Scripts {
   /** Over the connection of the node that holds the shard: the one on which WAIT speaks of it. */
   async #onNode(key: string, script: Script, args: EvalArguments, sendUntil: number): Promise<Answered> {
     const redis = this.#redis;
-    if (!(redis instanceof ClusterClient)) return overConnection(redis, script, args);
+    if (!(redis instanceof ClusterClient)) return overConnection(redis, script, args, sendUntil);
     for (;;) {
       const node = await redis.nodeOf(key);
       if (performance.now() > sendUntil)
         throw new Error('the node that holds the shard was not found in time');
       try {
-        return await overConnection(node, script, args);
+        return await overConnection(node, script, args, sendUntil);
       } catch (error) {
         if (!(error instanceof Error && NOT_HERE.test(error.message))) throw error;
-        redis.refreshSlotsCache();
+        redis.refreshSlotsSoon();
         await sleep(NOT_HERE_PAUSE_MS);
       }
     }
@@ -228,8 +231,9 @@ export class Scripts {
     let cause: unknown;
     try {
       const holding = () => HeldByReplicas.of(node).hold(sent, needed, fence);
+      const withinMs = needed.connected ? HOLD_BY_ALL_ANSWER_MS : HOLD_ANSWER_MS;
       // Where the connection is gone, a new one could tell nothing.
-      if (node.status === 'ready' && (await answerOf(node, holding, HOLD_ANSWER_MS))) return;
+      if (node.status === 'ready' && (await answerOf(node, holding, withinMs))) return;
     } catch (error) {
       cause = error;
     }
@@ -239,9 +243,14 @@ export class Scripts {
 
 type EvalArguments = readonly [count: number, ...texts: string[]];
 
-async function overConnection(node: Redis, script: Script, args: EvalArguments): Promise<Answered> {
+async function overConnection(
+  node: Redis,
+  script: Script,
+  args: EvalArguments,
+  sendUntil: number,
+): Promise<Answered> {
   let sent: Sent | undefined;
-  const reply = await evaluated(node, script, args, () => {
+  const reply = await evaluated(node, script, args, sendUntil, () => {
     sent = HeldByReplicas.of(node).sending();
   });
   return { reply, node, sent: sent as Sent };
@@ -251,6 +260,7 @@ async function evaluated(
   redis: RedisClient,
   { sha, text }: Script,
   args: EvalArguments,
+  sendUntil: number,
   sending: () => void = () => {},
 ): Promise<unknown> {
   try {
@@ -259,6 +269,7 @@ async function evaluated(
   } catch (error) {
     // The cache is lost with a restart or SCRIPT FLUSH. Nothing ran: sending the whole text cannot repeat anything.
     if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
+    if (performance.now() > sendUntil) throw new Error('given up before it was sent');
     sending();
     return redis.eval(text, ...args);
   }

@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { Channels } from '../../src/redis/channels.ts';
 import {
@@ -10,6 +11,7 @@ import {
   type RedisClient,
   type RedisConnections,
 } from '../../src/redis/connection.ts';
+import { Scripts } from '../../src/redis/scripts.ts';
 import { RedisProxy } from '../faults/redis-proxy.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { ReplicatedRedis } from './replicated-for-tests.ts';
@@ -48,6 +50,16 @@ describe('the boot check', () => {
     await expect(unsaid).rejects.toThrow('Set COUNTERSIGN_REDIS_REPLICAS');
     await agreeOnReplicas({ redis, replicas: 1, replicasChosen: true });
     await agreeOnReplicas({ redis, replicas: 2, replicasChosen: false });
+  });
+
+  it('warns where a master has replicas that nothing waits for', async () => {
+    const replicated = await ReplicatedRedis.start(1);
+    onTestFinished(() => replicated.stop());
+    const { redis } = open(replicated.master.socketPath);
+    const warnings = async (replicas: number) => (await checkRedis(redis, { replicas, shards: 1 })).warnings;
+    const unawaited = expect.stringContaining('Set COUNTERSIGN_REDIS_REPLICAS');
+    expect(await warnings(0)).toContainEqual(unawaited);
+    expect(await warnings(1)).not.toContainEqual(unawaited);
   });
 
   it('refuses one that evicts, with the line to type', async () => {
@@ -135,6 +147,24 @@ describe('a connection', () => {
     await redis.server.restart();
     await expect.poll(() => client.status).toBe('ready');
     expect(await client.mget('before', 'late', 'later')).toEqual(['1', null, null]);
+  });
+
+  it('[redis:down-means-no] does not send the text of a script that Redis has forgotten, once it was given up', async () => {
+    const proxy = await RedisProxy.start(redis.server.socketPath);
+    onTestFinished(() => proxy.close());
+    const { redis: client } = open(proxy.path);
+    await answerOf(client, () => client.ping());
+    await redis.client.script('FLUSH');
+    await redis.client.config('RESETSTAT');
+    proxy.slow(1_100);
+    const due = new Scripts(client).run('due', { shard: 0, ask: { limit: 1 } });
+    await expect(due).rejects.toMatchObject({ code: 'store_unavailable' });
+    // By then Redis has said that it does not know it; what was sent thereupon would come before this.
+    await sleep(1_000);
+    await client.ping();
+    const asked = await redis.client.info('commandstats');
+    expect(asked).toContain('cmdstat_evalsha:');
+    expect(asked).not.toContain('cmdstat_eval:');
   });
 
   it('does not take its own being busy for a silence of Redis', async () => {
