@@ -106,7 +106,8 @@ writes
             epoch_moved:
               'Somebody flipped the switch at the same moment. Look at its status, then decide again.',
             not_off: 'Agent writes are on already.',
-            not_confirmed: 'Not every shard answered; writes stay off where it did not. Run this again.',
+            not_confirmed:
+              'NOT CONFIRMED: not every shard confirmed it, so writes may be on, all of them or some. If they must not be, run "countersign writes off". Otherwise look at "countersign writes status", and run this again.',
           }[answer.refusal],
         );
       }

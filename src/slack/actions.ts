@@ -137,7 +137,7 @@ export class CardActions {
     try {
       await handle.call(this, parsed.data, heard);
     } catch (error) {
-      this.#parts.logger.error({ err: errorOnly(error) }, 'a click failed');
+      this.#parts.logger.error({ err: error }, 'a click failed');
       await this.#tell(heard, error instanceof DecisionUnsure ? NOTICES.unsure : NOTICES.failed);
     }
   }
@@ -147,7 +147,7 @@ export class CardActions {
     try {
       await heard.ack(answer);
     } catch (error) {
-      this.#parts.logger.warn({ err: errorOnly(error) }, 'Slack could not be told that a click arrived');
+      this.#parts.logger.warn({ err: error }, 'Slack could not be told that a click arrived');
     }
   }
 
@@ -155,7 +155,7 @@ export class CardActions {
     try {
       await heard.tell(text);
     } catch (error) {
-      this.#parts.logger.warn({ err: errorOnly(error) }, 'a person could not be told what came of a click');
+      this.#parts.logger.warn({ err: error }, 'a person could not be told what came of a click');
     }
   }
 
@@ -379,10 +379,4 @@ export async function inTime<T>(work: Promise<T>, ms: number): Promise<T | undef
   } finally {
     clearTimeout(timer);
   }
-}
-
-function errorOnly(error: unknown): { name: string; message: string } {
-  return error instanceof Error
-    ? { name: error.name, message: error.message }
-    : { name: 'unknown', message: String(error) };
 }

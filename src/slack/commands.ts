@@ -10,7 +10,7 @@ import type { LoadedPolicy } from '../core/policy/policy.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import type { CardRef, ProposalRecord } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
-import type { ProposalStore } from '../core/proposal/proposal-store.ts';
+import { type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import type { SealedTerms } from '../core/proposal/seal.ts';
 import type { ArmingAnswer, ArmingRequest, ArmingRequests } from '../core/switch/arming.ts';
 import type { HeardCommands } from '../core/switch/heard-commands.ts';
@@ -329,13 +329,21 @@ export class WritesCommand {
         text: `Nothing changed: two of these accounts are the same person's, or Slack did not tell. Somebody else has to ask anew with ${code(onCommand(scope))}`,
       };
     }
-    const answer = await this.#parts.switch.on({
-      scope,
-      by,
-      ...(confirmedBy.length === 0 ? {} : { confirmedBy }),
-      why,
-      expectedEpoch: epoch,
-    });
+    let answer: OnAnswer;
+    try {
+      answer = await this.#parts.switch.on({
+        scope,
+        by,
+        ...(confirmedBy.length === 0 ? {} : { confirmedBy }),
+        why,
+        expectedEpoch: epoch,
+      });
+    } catch (error) {
+      // The answer can be lost on its way back.
+      if (!(error instanceof StoreUnavailable)) throw error;
+      this.#parts.logger.error({ err: error }, 'whether writes are on is not known');
+      return { text: ON_UNSURE };
+    }
     if (!answer.ok) return { text: await this.#onRefused(answer, scope, typist) };
     this.#parts.onFlip();
     return {
@@ -375,7 +383,7 @@ export class WritesCommand {
     if (answer.refusal === 'not_off') {
       return `Nothing changed: writes are not switched off for ${scopeText(scope)}.${await this.#stillOff(typist)}`;
     }
-    return `*Not confirmed*: not every part of the switch answered, so some writes stay off. Look at ${code('/agent-writes status')}, and try again.`;
+    return ON_UNSURE;
   }
 
   async #stillOff(typist: Typist): Promise<string> {
@@ -531,6 +539,8 @@ const NO_TENANT =
 
 const OFF_FAILED =
   '*NOT CONFIRMED*: the switch could not be written. Type it again now. If it stays so, stop the executors: with no answer from Redis, no write starts either.';
+
+const ON_UNSURE = `*NOT CONFIRMED*: not every part of the switch confirmed it, so *writes may be on*, all of them or some. If they must not be, type ${code('/agent-writes off')} with the same scope. Otherwise look at ${code('/agent-writes status')}, and try again.`;
 
 const SCOPES =
   'a scope if you want one (`tenant acme`, `env production`, `tool ticket.close`, `agent support-bot`)';

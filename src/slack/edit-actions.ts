@@ -58,7 +58,7 @@ export class EditActions {
   ): Promise<void> {
     await this.#safely('Slack was not told that a click arrived', ack);
     const text = await this.#opened(body).catch((error: unknown) => {
-      this.#parts.logger.error({ err: errorOnly(error) }, 'a click on Edit failed');
+      this.#parts.logger.error({ err: error }, 'a click on Edit failed');
       return NOTICES.failed;
     });
     if (text !== undefined)
@@ -94,7 +94,7 @@ export class EditActions {
 
   async #submitted(body: unknown, ack: (answer?: FormAnswer) => Promise<void>): Promise<void> {
     const editing = this.#edited(body).catch((error: unknown): FormAnswer => {
-      this.#parts.logger.error({ err: errorOnly(error) }, 'an edit failed');
+      this.#parts.logger.error({ err: error }, 'an edit failed');
       return notice(NOTICES.unsure);
     });
     const late = new Promise<'late'>((resolve) => {
@@ -143,7 +143,7 @@ export class EditActions {
     try {
       await act();
     } catch (error) {
-      this.#parts.logger.warn({ err: errorOnly(error) }, failed);
+      this.#parts.logger.warn({ err: error }, failed);
     }
   }
 }
@@ -175,10 +175,4 @@ function editClickOf(body: CardClick): EditClick | undefined {
     card: { channel: body.channel.id, ts: body.container.message_ts },
     sight: { on: 'card', shown: seen.data },
   };
-}
-
-function errorOnly(error: unknown): { name: string; message: string } {
-  return error instanceof Error
-    ? { name: error.name, message: error.message }
-    : { name: 'unknown', message: String(error) };
 }

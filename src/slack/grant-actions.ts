@@ -11,7 +11,6 @@ import type { GrantStore } from '../core/grant/grant-store.ts';
 import { personOf, type TenantId } from '../core/identity/ids.ts';
 import { ProposalId } from '../core/proposal/proposal-id.ts';
 import type { ProposalStore } from '../core/proposal/proposal-store.ts';
-import { NotHeldByReplicas } from '../core/proposal/proposal-store.ts';
 import { Digest } from '../core/tool/digest.ts';
 import { actorOf, CardClick, ViewSubmission } from './bodies.ts';
 import { ACTIONS } from './card.ts';
@@ -116,13 +115,9 @@ export class GrantActions {
     try {
       await handle.call(this, parsed.data, heard);
     } catch (error) {
-      this.#parts.logger.error(
-        { error: error instanceof Error ? `${error.name}: ${error.message}` : 'unknown' },
-        'a click about a grant failed',
-      );
+      this.#parts.logger.error({ err: error }, 'a click about a grant failed');
       if (!ackFirst) await this.#ack(heard);
-      const unsure = error instanceof DecisionUnsure || error instanceof NotHeldByReplicas;
-      await this.#tell(heard, unsure ? NOTICES.unsure : NOTICES.failed);
+      await this.#tell(heard, error instanceof DecisionUnsure ? NOTICES.unsure : NOTICES.failed);
     }
   }
 
@@ -192,11 +187,19 @@ export class GrantActions {
     if (memory?.wish === undefined) return this.#update(heard, REFUSAL_NOTICES.not_found);
     const { wish } = memory;
     const reason = body.view.state.values[REASON_INPUT.block]?.[REASON_INPUT.action]?.value ?? undefined;
-    const giving = this.#parts.desk.give({ ...clickOf(body, memory), reason }, wish, wish.shown);
+    const giving = this.#given({ ...clickOf(body, memory), reason }, wish);
     const answer = await inTime(giving, SUBMISSION_MS);
     if (answer?.ok === false) return this.#update(heard, answerText(answer));
     await this.#ack(heard);
     await this.#tell(heard, answerText(answer ?? (await giving)));
+  }
+
+  async #given(click: Click, wish: NonNullable<GrantMemory['wish']>): Promise<GrantAnswer> {
+    const answer = await this.#parts.desk.give(click, wish, wish.shown);
+    if ('cause' in answer) {
+      this.#parts.logger.error({ err: answer.cause }, 'whether a grant stands is not known');
+    }
+    return answer;
   }
 
   #update(heard: Heard, text: string): Promise<void> {
@@ -246,7 +249,11 @@ export class GrantActions {
         entitled.refusal === 'not_an_approver' ? REVOKE_NOTICES.not_yours : REFUSAL_NOTICES[entitled.refusal];
       return this.#tell(heard, text);
     }
-    return this.#tell(heard, REVOKE_NOTICES[await this.#parts.grants.revoke(grant.id, person)]);
+    const revoked = await this.#parts.grants.revoke(grant.id, person).catch((error: unknown) => {
+      this.#parts.logger.error({ err: error }, 'whether a grant is revoked is not known');
+      return 'unsure' as const;
+    });
+    return this.#tell(heard, REVOKE_NOTICES[revoked]);
   }
 }
 

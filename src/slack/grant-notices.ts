@@ -32,12 +32,16 @@ export const APPROVED_ALONE = {
     'Your approval is recorded, and the grant is not: this tenant has as many grants as it can have. Every later call asks again; `/agent-writes grants` lists them.',
   failed:
     'Your approval is recorded, and the grant is not. Every later call asks again. If you expected otherwise, tell your administrator.',
+  unsure:
+    'Your approval is recorded. Something failed while the grant was being written: it may stand, and later calls may run under it without asking. `/agent-writes grants` lists the grants that stand, to be revoked there.',
 } as const;
 
 export const REVOKE_NOTICES = {
   revoked: 'The grant is revoked: no call starts under it any more. Calls that have started may finish.',
   already_ended: 'Nothing changed: this grant had ended before your click.',
   not_found: 'Nothing changed: there is no such grant any more.',
+  unsure:
+    'Something failed while the grant was being revoked, and it may still stand. Look at `/agent-writes grants`; to revoke it again is safe.',
   not_yours:
     'Nothing changed: the policy names you neither as an approver of this tool nor as an operator of the switch. Ask one of them.',
 } as const;

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { decisionIsGenuine } from '../../src/core/approval/decision.ts';
-import { REFUSAL_NOTICES } from '../../src/slack/notices.ts';
+import { NOTICES, REFUSAL_NOTICES } from '../../src/slack/notices.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { testKeys } from '../sealed-terms.ts';
 import { seenIn } from './card-views.ts';
-import { type Mode, surfaceForTests } from './surface-for-tests.ts';
+import { A_TOKEN, loggedError, type Mode, SLACK_FAILED, surfaceForTests } from './surface-for-tests.ts';
 
 const redis = redisForTests();
 
@@ -136,6 +136,16 @@ describe.each<Mode>(['socket', 'http'])('deciding in Slack, in %s mode', (mode) 
     const lines = replies.flatMap(({ text }) => text.split('\n'));
     expect(lines.filter((line) => line.includes('Approved by <@U0ANA> (1 of 2)'))).toHaveLength(1);
     expect(lines.filter((line) => line.includes('Denied by <@U0BEN>'))).toHaveLength(1);
+  });
+
+  it('logs what a click failed with, and no token', async () => {
+    const { sealed, message } = await t.card();
+    t.slack.faults.unavailable(1, 'views.open');
+    await t.person('U0BEN').click(message, 'cs_deny');
+    await t.told('U0BEN', NOTICES.failed);
+    expect(await t.status(sealed.terms.id)).toBe('pending');
+    expect(await loggedError(t, 'a click failed')).toMatchObject(SLACK_FAILED);
+    expect(t.logged.join('')).not.toMatch(A_TOKEN);
   });
 
   it('answers late in place of never where the work takes longer than a modal waits', async () => {

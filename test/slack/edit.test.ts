@@ -14,12 +14,12 @@ import type { SeenMessage } from '../../src/sandbox/slack/person-interface.ts';
 import { ACTIONS, drawCard } from '../../src/slack/card.ts';
 import { EDIT_DONE } from '../../src/slack/edit-actions.ts';
 import { CARD_BUDGET } from '../../src/slack/limits.ts';
-import { REFUSAL_NOTICES } from '../../src/slack/notices.ts';
+import { NOTICES, REFUSAL_NOTICES } from '../../src/slack/notices.ts';
 import { drawReview } from '../../src/slack/review.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { type TermsOverrides, testKeys } from '../sealed-terms.ts';
 import { everyState, seenIn, termsFor, textsIn, viewFor } from './card-views.ts';
-import { CHANNEL, surfaceForTests } from './surface-for-tests.ts';
+import { A_TOKEN, CHANNEL, loggedError, SLACK_FAILED, surfaceForTests } from './surface-for-tests.ts';
 
 const ticketClose = defineTool({
   name: 'ticket.close',
@@ -93,6 +93,15 @@ describe('an edit before the approval', () => {
 
   const seenOf = (answer: Awaited<ReturnType<typeof edited>>) =>
     answer.ok ? seenIn(answer.view?.blocks) + Object.values(answer.errors).join() : answer.error;
+
+  it('that fails is logged with what it failed with, and no token', async () => {
+    const { message } = await t.card(asked());
+    t.slack.faults.unavailable(1, 'views.open');
+    await t.person('U0ANA').click(message, ACTIONS.edit);
+    await t.told('U0ANA', NOTICES.failed);
+    expect(await loggedError(t, 'a click on Edit failed')).toMatchObject(SLACK_FAILED);
+    expect(t.logged.join('')).not.toMatch(A_TOKEN);
+  });
 
   it('begun on a card whose posting was not recorded, that card is made to point to the live one', async () => {
     // The channel is told of the switch first; what is to get lost is the answer to the card.

@@ -11,6 +11,7 @@ import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { PERMIT_RENEWAL_MS } from '../../src/core/switch/write-switch.ts';
 import { defineTool, type ToolDefinition } from '../../src/core/tool/tool.ts';
 import { ToolRegistry } from '../../src/core/tool/tool-registry.ts';
+import { withSafeErrors } from '../../src/create-guard.ts';
 import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import { ArmingRequestsRedis } from '../../src/redis/arming-requests-redis.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
@@ -186,7 +187,7 @@ async function make(mode: Mode, redis: RedisForTests, change: SurfaceChange) {
     policy: policyOf(change.policy, change.tools),
     registry: new ToolRegistry(change.tools ?? [TICKET_CLOSE]),
     keys: { proposal: keys, approval: approvalKeysOf(testKeys.approvalPrivate) },
-    logger: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
+    logger: withSafeErrors(pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) })),
     once: new OnceMemoryRedis({ redis: client }),
     clock: Date.now,
     monotonic: () => performance.now(),
@@ -288,3 +289,18 @@ async function arm(writeSwitch: WriteSwitchRedis): Promise<void> {
   });
   expect(armed).toMatchObject({ ok: true });
 }
+
+/** What one line of the log has of an error, as soon as it is there. */
+export async function loggedError(t: SurfaceForTests, message: string): Promise<unknown> {
+  const lines = () => t.logged.map((line) => JSON.parse(line) as { msg: string; err?: unknown });
+  await expect.poll(() => lines().map(({ msg }) => msg)).toContain(message);
+  return lines().find(({ msg }) => msg === message)?.err;
+}
+
+/** What the log has of a call that Slack answered with 503. */
+export const SLACK_FAILED = {
+  type: 'WebAPIHTTPError',
+  message: expect.stringContaining('503'),
+  stack: expect.stringContaining('at '),
+};
+export const A_TOKEN = /xox[a-z]-|xapp-|Bearer/;

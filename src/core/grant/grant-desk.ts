@@ -14,7 +14,7 @@ import type { ToolDefinition } from '../tool/tool.ts';
 import { type ArgumentPattern, patternOf } from './argument-pattern.ts';
 import { type GrantStatement, grantIdOf, signGrant } from './grant.ts';
 import { grantRefusal } from './grant-judgement.ts';
-import type { GrantStore, StoredGrant } from './grant-store.ts';
+import type { GrantStore, Made, StoredGrant } from './grant-store.ts';
 
 /** What a person asked for in the form. Nothing in it gives a right. */
 export interface GrantWish {
@@ -73,6 +73,8 @@ export type GrantAnswer =
   | { readonly ok: true; readonly grant: StoredGrant; readonly replayed: boolean }
   /** The approval stands, the grant does not. */
   | { readonly ok: false; readonly approved: true; readonly why: 'writes_off' | 'too_many' | 'failed' }
+  /** The approval stands, and the grant may: the store did not say, or not that it keeps it. */
+  | { readonly ok: false; readonly approved: true; readonly why: 'unsure'; readonly cause: unknown }
   | { readonly ok: false; readonly approved: false; readonly refusal: GrantNotGiven };
 
 /**
@@ -154,15 +156,22 @@ export class GrantDesk {
   }
 
   async #made(statement: GrantStatement): Promise<GrantAnswer> {
-    const made = await this.#parts.grants.make(signGrant(this.#parts.key, statement)).catch(() => undefined);
-    switch (made?.made) {
+    const signed = signGrant(this.#parts.key, statement);
+    let made: Made;
+    try {
+      made = await this.#parts.grants.make(signed);
+    } catch (cause) {
+      return { ok: false, approved: true, why: 'unsure', cause };
+    }
+    switch (made.made) {
       case 'new':
       case 'again':
         return { ok: true, grant: made.grant, replayed: made.made === 'again' };
       case 'writes_off':
       case 'too_many':
         return { ok: false, approved: true, why: made.made };
-      default:
+      case 'not_approved':
+      case 'too_late':
         return { ok: false, approved: true, why: 'failed' };
     }
   }
