@@ -27,10 +27,10 @@ const OUTAGE_RETRY_MS = 500;
  * and then besides. The news is a hint; what `waitFor` gives was read from the store.
  */
 export class Waiter {
-  readonly #store: Pick<ProposalStore, 'read'>;
+  readonly #store: Pick<ProposalStore, 'read' | 'readHeld'>;
   readonly #news: ProposalNews;
 
-  constructor(parts: { store: Pick<ProposalStore, 'read'>; news: ProposalNews }) {
+  constructor(parts: { store: Pick<ProposalStore, 'read' | 'readHeld'>; news: ProposalNews }) {
     this.#store = parts.store;
     this.#news = parts.news;
   }
@@ -57,7 +57,7 @@ export class Waiter {
     const following = this.#follow(id, word, end.signal);
     try {
       for (;;) {
-        const read = await this.#read(id, word);
+        const read = await this.#read(id, until, word);
         signal?.throwIfAborted();
         if (read !== 'unavailable' && until(read)) return read;
         const pauseMs = read === 'unavailable' ? OUTAGE_RETRY_MS : between(pollMs.min, pollMs.max);
@@ -71,11 +71,17 @@ export class Waiter {
     }
   }
 
-  async #read(id: ProposalId, word: Word): Promise<ProposalRecord | 'unavailable'> {
+  /** What ends the wait is read once more, as what no failover takes back: its caller goes on with it. */
+  async #read(
+    id: ProposalId,
+    until: (record: ProposalRecord) => boolean,
+    word: Word,
+  ): Promise<ProposalRecord | 'unavailable'> {
     word.forget();
     let record: ProposalRecord | undefined;
     try {
       record = await this.#store.read(id);
+      if (record !== undefined && until(record)) record = await this.#store.readHeld(id);
     } catch (error) {
       if (error instanceof StoreUnavailable) return 'unavailable';
       throw error;

@@ -174,6 +174,11 @@ export class ProposalStoreRedis implements ProposalStore {
     return this.#recordOf(id, z.array(z.string()).parse(hash));
   }
 
+  async readHeld(id: ProposalId): Promise<ProposalRecord | undefined> {
+    const ask = { shard: shardOfProposal(id), keys: [proposalKey(id)] };
+    return this.#recordOf(id, (await this.#transition('readHeld', ask)).hash);
+  }
+
   async decide(signed: SignedDecision, rechecked?: readonly PersonId[]): Promise<Decided> {
     const { statement } = signed;
     const { proposal: id } = statement;

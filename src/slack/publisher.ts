@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { type ApprovalPublicKey, decisionIsGenuine, type SignedDecision } from '../core/approval/decision.ts';
-import { readRecord } from '../core/approval/decision-desk.ts';
+import { readHeldRecord, readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { TenantId } from '../core/identity/ids.ts';
 import { successorOf } from '../core/proposal/edit-link.ts';
@@ -236,7 +236,8 @@ export class CardPublisher {
   async #drawn(claim: CardClaim): Promise<void> {
     const { store, outbox } = this.#parts;
     const { id } = claim;
-    const record = await readRecord(store, id);
+    // Whoever sees a decision on the card believes it; and a card is not drawn again for what a failover took back.
+    const record = await readHeldRecord(store, id);
     if (record === undefined) return outbox.abandon(claim, 'the proposal is gone');
     if (record === 'not_ours') return this.#brokenSeal(claim);
     const unsealed = unseal(this.#parts.proposalKeys, record.termsText, record.seal);

@@ -100,6 +100,8 @@ interface Tracked {
   readonly askedAt: number;
   /** What its agent was told. */
   told?: ProposalStatus | undefined;
+  /** Its agent waits no more, whatever it was told. */
+  over?: boolean;
 }
 
 /**
@@ -403,7 +405,10 @@ export class ReplicatedHouse {
       this.#next += 1;
       const entry = `${lane.tenant}-${this.#next}`;
       const one = await this.#propose(agent, lane, tool, entry);
-      if (one !== undefined) await this.#await(agent, one);
+      if (one !== undefined) {
+        await this.#await(agent, one);
+        one.over = true;
+      }
       await sleep(PAUSE_MS[tool] * (0.5 + Math.random()));
     }
   }
@@ -459,7 +464,7 @@ export class ReplicatedHouse {
     const again = new Map<ProposalId, number>();
     for (;;) {
       await view.look();
-      const open = [...this.#tracked.values()].filter((one) => one.lane === lane && one.told === undefined);
+      const open = [...this.#tracked.values()].filter((one) => one.lane === lane && !one.over);
       if (open.length === 0 && !this.#atWork) return;
       const asked = open.find(
         ({ id }) => view.cardOf(id) !== undefined && performance.now() >= (again.get(id) ?? 0),

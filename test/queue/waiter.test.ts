@@ -137,6 +137,7 @@ describe('waiting for a proposal', () => {
         if (away-- > 0) throw new StoreUnavailable('away');
         return parts.store.read(which);
       },
+      readHeld: (which: typeof id) => parts.store.readHeld(which),
     };
     const patient = new Waiter({
       store,

@@ -1,7 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { AgentId } from '../../src/core/identity/ids.ts';
-import { shardOfProposal } from '../../src/core/proposal/proposal-id.ts';
+import { newProposalId, shardOfProposal } from '../../src/core/proposal/proposal-id.ts';
 import { NotHeldByReplicas } from '../../src/core/proposal/proposal-store.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { Execution } from '../../src/queue/execution.ts';
@@ -194,6 +195,20 @@ describe('a master without its replica', () => {
     goOn();
     const clicked = async () => await parts.store.decide(approval).catch(() => undefined);
     await expect.poll(async () => await clicked(), WAIT).toMatchObject({ ok: true, replayed: true });
+  });
+
+  it('[decision:one-winner] tells nobody, on a card or as an answer, of a decision that a failover could take back', async () => {
+    const call = await parts.propose();
+    const { id } = call.terms;
+    const approval = approvalOf(call, ANA, { at: await parts.store.now() });
+    lag();
+    await expect(parts.store.decide(approval)).rejects.toBeInstanceOf(NotHeldByReplicas);
+    expect((await parts.store.read(id))?.state.status).toBe('approved');
+    await expect(parts.store.readHeld(id)).rejects.toBeInstanceOf(NotHeldByReplicas);
+    goOn();
+    const told = async () => (await parts.store.readHeld(id).catch(() => undefined))?.state.status;
+    await expect.poll(told, WAIT).toBe('approved');
+    expect(await parts.store.readHeld(newProposalId(0, randomBytes(24)))).toBeUndefined();
   });
 
   it('[switch:off-means-no-start] an off waits for every replica, not only for as many as are asked for', async () => {

@@ -361,8 +361,22 @@ export async function readRecord(
   store: Pick<ProposalStore, 'read'>,
   id: ProposalId,
 ): Promise<ProposalRecord | undefined | 'not_ours'> {
+  return ownRecord(store.read(id));
+}
+
+/** The same of what no failover takes back. */
+export async function readHeldRecord(
+  store: Pick<ProposalStore, 'readHeld'>,
+  id: ProposalId,
+): Promise<ProposalRecord | undefined | 'not_ours'> {
+  return ownRecord(store.readHeld(id));
+}
+
+async function ownRecord(
+  read: Promise<ProposalRecord | undefined>,
+): Promise<ProposalRecord | undefined | 'not_ours'> {
   try {
-    return await store.read(id);
+    return await read;
   } catch (error) {
     if (error instanceof StoreUnavailable) throw error;
     return 'not_ours';

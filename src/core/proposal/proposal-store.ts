@@ -109,6 +109,11 @@ export interface ProposalStore {
   create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created>;
   read(id: ProposalId): Promise<ProposalRecord | undefined>;
   /**
+   * What no failover takes back: for whoever tells people or callers of it, who would not hear that it is no longer so.
+   * @throws NotHeldByReplicas
+   */
+  readHeld(id: ProposalId): Promise<ProposalRecord | undefined>;
+  /**
    * Ends a pending proposal and writes the one that takes its place, in one step: halted with the link, and pending. No
    * limit is asked: one waits where one waited. Of any number of edits, votes and flips at a time one wins.
    */

@@ -1,0 +1,2 @@
+-- KEYS: proposal.
+return answer('read', KEYS[OWN + 1])
