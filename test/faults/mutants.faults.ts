@@ -66,12 +66,13 @@ describe('a broken build is caught', () => {
   });
 });
 
+/** Several lines are guarded by the same test. */
 function filesChecked(): Map<string, string[]> {
   const titles = new Map<string, string[]>();
   for (const {
     checks: [file, title],
   } of MUTANTS) {
-    titles.set(file, [...(titles.get(file) ?? []), title]);
+    titles.set(file, [...new Set([...(titles.get(file) ?? []), title])]);
   }
   return titles;
 }
