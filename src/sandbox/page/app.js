@@ -331,10 +331,12 @@ function openChannel(state, open) {
 
 /** @param {ClientState} state */
 async function openHome(state) {
+  const before = state.home;
   await act('open-home', state.person);
   const seen = await read('home', state.person);
   if (!seen.ok || current !== state) return;
-  state.home = seen.home;
+  // What an event brought meanwhile is newer than this answer.
+  if (state.home === before) state.home = seen.home;
   if (state.open === HOME) showMessages(state);
 }
 
