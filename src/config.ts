@@ -16,6 +16,7 @@ import { TOKEN_KEY_BYTES, tokenKeysOf } from './core/workspace/token-keys.ts';
 import { CredentialsFromEnv, CredentialVariablesInvalid } from './queue/credentials-from-env.ts';
 import {
   REDIS_ADDRESS_FORMS,
+  REPLICAS_AT_MOST,
   RedisAddressInvalid,
   type RedisConnection,
   redisAddressOf,
@@ -177,7 +178,7 @@ const Variables = z.object({
       return refused(ctx, error.message);
     }
   }),
-  COUNTERSIGN_REDIS_REPLICAS: wholeNumber(0, 5),
+  COUNTERSIGN_REDIS_REPLICAS: wholeNumber(0, REPLICAS_AT_MOST),
   SLACK_BOT_TOKEN: z.string().transform((text, ctx) => {
     const tokens = text.split(',').map((token) => token.trim());
     if (!tokens.every((token) => /^xoxb-[\w.-]+$/.test(token))) {

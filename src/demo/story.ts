@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { CallError } from '../guard/call-errors.ts';
 import { helpDeskSeed } from '../sandbox/help-desk/help-desk-seed.ts';
 import type { SeenMessage } from '../sandbox/slack/person-interface.ts';
-import { SlackPerson } from '../sandbox/slack/slack-person.ts';
+import { hasButtons, SlackPerson } from '../sandbox/slack/slack-person.ts';
 import { ACTIONS } from '../slack/card.ts';
 import { LIST_ACTIONS } from '../slack/list-actions.ts';
 import { REASON_INPUT } from '../slack/modals.ts';
@@ -236,10 +236,6 @@ function cardOf(person: SlackPerson, ticket: string): Promise<SeenMessage> {
 
 function holds(message: SeenMessage, action: string): boolean {
   return JSON.stringify(message.blocks).includes(action);
-}
-
-function hasButtons(message: SeenMessage): boolean {
-  return message.blocks.some((block) => block.type === 'actions');
 }
 
 /** What the agent was told, in a word. */

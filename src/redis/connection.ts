@@ -7,6 +7,7 @@ import {
   type ClusterConnection,
   isCluster,
   type NodeConnection,
+  REPLICAS_AT_MOST,
   type RedisConnection,
   redisAddressOf,
   replicasByDefault,
@@ -29,8 +30,6 @@ const RECONNECT_AT_MOST_EVERY_MS = 500;
 /** A Sentinel that does not answer is passed over for the next one. */
 const SENTINEL_ANSWER_MS = 700;
 const SENTINEL_RECONNECT_MS = 2_000;
-/** As COUNTERSIGN_REDIS_REPLICAS has it. */
-const REPLICAS_AT_MOST = 5;
 
 /** One Redis or what Sentinels say is the master, or a Cluster. */
 export type RedisClient = Redis | ClusterClient;
@@ -431,7 +430,7 @@ function missingReplicas(info: ReadonlyMap<string, string>, replicas: number): s
 }
 
 function unawaitedReplicas(info: ReadonlyMap<string, string>, replicas: number): string[] {
-  const connected = Number(info.get('connected_slaves') ?? 0);
+  const connected = connectedReplicas(info);
   if (replicas > 0 || connected === 0 || info.get('role') === 'slave') return [];
   return [
     `Redis has ${connected} ${connected === 1 ? 'replica' : 'replicas'}, and nothing waits for any: where one of them takes over, decisions of the last moments are lost, an \`off\` among them, ` +
@@ -472,7 +471,7 @@ export async function agreeOnReplicas({
   if (replicas === 0 || replicasChosen) return;
   const counts = (await mastersOf(redis)).map(async ({ node }) => {
     const info = infoFields(await answerOf(node, () => node.info('replication')));
-    return Number(info.get('connected_slaves') ?? 0);
+    return connectedReplicas(info);
   });
   const most = Math.max(...(await Promise.all(counts)));
   if (most <= replicas) return;
@@ -508,6 +507,11 @@ async function setting(redis: Redis, name: string): Promise<string | undefined> 
 
 function orForbidden(error: unknown): undefined {
   if (!(error instanceof Error && error.name === 'ReplyError')) throw error;
+}
+
+/** Of a master, by the fields of its `INFO replication`. */
+export function connectedReplicas(info: ReadonlyMap<string, string>): number {
+  return Number(info.get('connected_slaves') ?? 0);
 }
 
 export function infoFields(info: string): Map<string, string> {

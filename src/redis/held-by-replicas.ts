@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { infoFields } from './connection.ts';
+import { connectedReplicas, infoFields } from './connection.ts';
 
 /** For how long WAIT lets replicas lag. Everything on that connection waits with it, so it is short. */
 const HOLD_MS = 1_000;
@@ -89,7 +89,7 @@ export class HeldByReplicas {
 
   async #all(atLeast: number): Promise<number> {
     const info = infoFields(await this.#node.info('replication'));
-    return Math.max(atLeast, Number(info.get('connected_slaves') ?? 0));
+    return Math.max(atLeast, connectedReplicas(info));
   }
 
   #underWay(sent: Sent, replicas: number, fence: string | undefined): Wait | undefined {

@@ -45,6 +45,9 @@ export function isCluster(connection: RedisConnection): connection is ClusterCon
   return 'cluster' in connection;
 }
 
+/** As many as anybody may want to wait for. */
+export const REPLICAS_AT_MOST = 5;
+
 /**
  * How many replicas of each master have to hold a write before it counts, where nobody said: with one Redis there is
  * none, and where there is a failover a write that only the old master has would be lost.

@@ -44,7 +44,7 @@ export class RepeatingSentinelConnector extends SentinelConnector {
     }
     super.disconnect();
     // One that is still connecting would only be ended: it goes on trying, and keeps the process until the system gives up.
-    const { stream } = this as unknown as { stream?: { connecting?: boolean; destroy(): void } };
+    const stream: Awaited<Connected> | undefined = this.stream;
     if (stream?.connecting) stream.destroy();
   }
 }

@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { infoFields } from '../../src/redis/connection.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/sandbox/embedded-redis.ts';
+import { freePorts } from './free-ports.ts';
 
 const SLOTS = 16_384;
 const MASTERS = 3;
@@ -77,7 +77,7 @@ export class ClusterForTests {
     const servers: Server[] = [];
     const count = MASTERS * (1 + replicas);
     try {
-      const ports = await freePorts(2 * count);
+      const ports = await freePorts(2 * count, PORTS);
       await Promise.all(
         Array.from({ length: count }, async (_, i) => {
           const [port = 0, bus = 0] = ports.slice(2 * i);
@@ -370,25 +370,4 @@ function selfView(text: string): SelfView {
 
 function serves(view: SelfView | undefined, slot: number): boolean {
   return view?.master === true && view.slots.some(([from, to]) => from <= slot && slot <= to);
-}
-
-/** Free at this moment, each a different one. */
-async function freePorts(count: number): Promise<number[]> {
-  const found = new Set<number>();
-  while (found.size < count) {
-    const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
-    if (await isFree(port)) found.add(port);
-  }
-  return [...found];
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const server = createServer();
-    server.once('error', () => done(false));
-    server.listen(port, '127.0.0.1', () => {
-      const { port: bound } = server.address() as AddressInfo;
-      server.close(() => done(bound === port));
-    });
-  });
 }

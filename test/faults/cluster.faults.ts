@@ -4,7 +4,7 @@ import { TenantId } from '../../src/core/identity/ids.ts';
 import { shardOfTenant } from '../../src/core/proposal/proposal-id.ts';
 import type { HealthReport } from '../../src/health.ts';
 import { ClusterForTests, type ClusterNode } from './cluster-for-tests.ts';
-import { NOTHING_FOUND, ReplicatedHouse } from './replicated-house.ts';
+import { IN_TIME, inSeconds, NOTHING_FOUND, ReplicatedHouse } from './replicated-house.ts';
 import { tally } from './tally.ts';
 
 /**
@@ -13,8 +13,6 @@ import { tally } from './tally.ts';
  * all comes back by itself. The same processes from the first fault to the last.
  */
 
-/** For what happens asynchronously, on a busy machine. */
-const WAIT = { timeout: 60_000, interval: 100 };
 /** As long as something has to be seen not to happen. */
 const LOOK_MS = 1_500;
 const SHARDS = 16;
@@ -34,7 +32,7 @@ beforeAll(async () => {
   const masters = await Promise.all(LANE_SHARDS.map((shard) => cluster.masterOf(shard)));
   expect(new Set(masters).size).toBe(3);
   house = await ReplicatedHouse.start({ redis: cluster.address, shards: SHARDS, lanes: LANES });
-  pids = pidsOf(house);
+  pids = house.pids;
 }, 240_000);
 afterAll(async () => {
   await house?.close();
@@ -43,7 +41,7 @@ afterAll(async () => {
 /** Each fault strikes one that is well. */
 beforeEach(async () => {
   await cluster.whole();
-  await allSay('ready');
+  await house.allSay('ready');
 });
 
 interface Fault {
@@ -138,7 +136,7 @@ const FAULTS: readonly Fault[] = [
       const failingOver = turn % 2 === 0 ? killMaster(turn) : failOverAll('TAKEOVER');
       // Typed again until it is confirmed, as the answer says.
       try {
-        await expect.poll(() => house.off(), WAIT).toBe(true);
+        await expect.poll(() => house.off(), IN_TIME).toBe(true);
         await failingOver;
         await sleep(LOOK_MS);
       } finally {
@@ -167,12 +165,14 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
         took.push(await house.recovered(struck));
       }
       await cluster.whole();
-      await allSay('ready');
+      await house.allSay('ready');
       const found = await house.check(row);
-      console.log(`${fault.name}: ${injected} times; works again after ${inSeconds(took)} s; ${counts()}`);
+      console.log(
+        `${fault.name}: ${injected} times; works again after ${inSeconds(took)} s; ${house.counts}`,
+      );
       expect(found).toEqual(NOTHING_FOUND);
       // Nothing was started anew for it.
-      expect(pidsOf(house)).toEqual(pids);
+      expect(house.pids).toEqual(pids);
     },
   );
 
@@ -191,7 +191,7 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
       await replica.kill9();
       row.injected();
       try {
-        await allSay('not ready');
+        await house.allSay('not ready');
         const [approvals] = house.approvals;
         if (approvals === undefined) throw new Error('a house without an approval service');
         expect((await house.health<HealthReport>(approvals)).redis.problem).toContain(
@@ -206,7 +206,7 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
                 .ledger()
                 .slice(ran)
                 .some(({ entry }) => elsewhere.includes(laneOf(entry))),
-            WAIT,
+            IN_TIME,
           )
           .toBe(true);
         // What a single node has may be taken back by a failover: nothing starts there.
@@ -221,10 +221,10 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
       }
       const back = performance.now();
       took.push(await house.recovered(back));
-      await allSay('ready');
+      await house.allSay('ready');
     }
     const found = await house.check(row);
-    console.log(`a replica killed: 3 times; works again after ${inSeconds(took)} s; ${counts()}`);
+    console.log(`a replica killed: 3 times; works again after ${inSeconds(took)} s; ${house.counts}`);
     expect(found).toEqual(NOTHING_FOUND);
   });
 
@@ -236,7 +236,7 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
     row.injected(masters.length);
     for (const master of masters) await master.kill9();
     try {
-      await allSay('not ready');
+      await house.allSay('not ready');
       await expect(house.proposeOnce()).rejects.toMatchObject({
         code: expect.stringMatching(/unavailable|writes_disabled/),
       });
@@ -249,9 +249,9 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
     const back = performance.now();
     const took = await house.recovered(back);
     await cluster.whole();
-    await allSay('ready');
+    await house.allSay('ready');
     const found = await house.check(row);
-    console.log(`two masters killed: works again after ${inSeconds([took])} s; ${counts()}`);
+    console.log(`two masters killed: works again after ${inSeconds([took])} s; ${house.counts}`);
     expect(found).toEqual(NOTHING_FOUND);
   });
 });
@@ -281,16 +281,7 @@ async function failOverAll(how: 'gently' | 'TAKEOVER'): Promise<number> {
   return masters.length;
 }
 
-/* ---- what the parts say ---- */
-
-/** /ready and /health of all four, which have to say the same. */
-async function allSay(what: 'ready' | 'not ready'): Promise<void> {
-  const status = what === 'ready' ? 200 : 503;
-  await expect.poll(() => house.readiness(), WAIT).toEqual([status, status, status, status]);
-  await expect
-    .poll(async () => (await house.healths()).map((health) => health === 'failing'), WAIT)
-    .toEqual(Array.from({ length: 4 }, () => what !== 'ready'));
-}
+/* ---- the lanes ---- */
 
 /** Tenants whose shards another master holds. */
 async function lanesElsewhere(master: ClusterNode): Promise<string[]> {
@@ -300,19 +291,4 @@ async function lanesElsewhere(master: ClusterNode): Promise<string[]> {
 
 function laneOf(entry: string): string {
   return entry.split('-')[0] ?? '';
-}
-
-function pidsOf({ approvals, executors }: ReplicatedHouse): number[] {
-  return [...approvals, ...executors].map(({ pid }) => pid);
-}
-
-function counts(): string {
-  return `${house.decided} decisions, ${house.told} results and ${house.ledger().length} executions by now`;
-}
-
-/** Least, middle and most. */
-function inSeconds(took: readonly number[]): string {
-  const sorted = took.map((ms) => (ms / 1_000).toFixed(1)).toSorted((a, b) => Number(a) - Number(b));
-  const at = (share: number) => sorted[Math.round((sorted.length - 1) * share)] ?? '-';
-  return `${at(0)} / ${at(0.5)} / ${at(1)}`;
 }

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
 import { verifyAudit } from '../../src/audit-files/verify.ts';
 import { auditKeyId, auditPublicKeyOf } from '../../src/core/audit/checkpoint.ts';
 import {
@@ -32,7 +33,7 @@ import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
 import { type LocalSlack, startLocalSlack } from '../../src/sandbox/slack/local-slack.ts';
 import type { SeenMessage } from '../../src/sandbox/slack/person-interface.ts';
-import { SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
+import { hasButtons, SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
 import type { SlackWorld } from '../../src/sandbox/slack/slack-world.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import { REASON_INPUT } from '../../src/slack/modals.ts';
@@ -40,6 +41,8 @@ import { NOTICES } from '../../src/slack/notices.ts';
 import type { Tally } from './tally.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
+/** For what happens asynchronously, on a busy machine. */
+export const IN_TIME = { timeout: 60_000, interval: 100 };
 const READY_MS = 60_000;
 /** How long after a fault is over everything has to be settled. */
 const SETTLED_WITHIN_MS = 90_000;
@@ -338,6 +341,25 @@ export class ReplicatedHouse {
 
   async health<R extends HealthReport | ExecutorHealthReport>(part: PartProcess): Promise<R> {
     return (await (await this.#ask(part, '/health')).json()) as R;
+  }
+
+  /** Of the approval services and the executors. */
+  get pids(): number[] {
+    return [...this.approvals, ...this.executors].map(({ pid }) => pid);
+  }
+
+  /** What has come of everything by now, in words. */
+  get counts(): string {
+    return `by now ${this.decided} decisions, ${this.told} results (${this.unknown} unknown), ${this.ledger().length} executions`;
+  }
+
+  /** Resolves when /ready and /health of all four say the same. */
+  async allSay(what: 'ready' | 'not ready'): Promise<void> {
+    const status = what === 'ready' ? 200 : 503;
+    await expect.poll(() => this.readiness(), IN_TIME).toEqual([status, status, status, status]);
+    await expect
+      .poll(async () => (await this.healths()).map((health) => health === 'failing'), IN_TIME)
+      .toEqual(Array.from({ length: 4 }, () => what !== 'ready'));
   }
 
   /** The status of /ready of each approval service and each executor. */
@@ -781,10 +803,6 @@ function named({ id, entry }: Tracked): string {
   return `${entry} (${id})`;
 }
 
-function hasButtons(message: SeenMessage): boolean {
-  return message.blocks.some(({ type }) => type === 'actions');
-}
-
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : '';
 }
@@ -848,4 +866,11 @@ export const tools = ['ledger.write', 'ledger.auto'].map((name) => defineTool({
   },
 }));
 `;
+}
+
+/** Least, middle and most. */
+export function inSeconds(took: readonly number[]): string {
+  const sorted = took.map((ms) => (ms / 1_000).toFixed(1)).toSorted((a, b) => Number(a) - Number(b));
+  const at = (share: number) => sorted[Math.round((sorted.length - 1) * share)] ?? '-';
+  return `${at(0)} / ${at(0.5)} / ${at(1)}`;
 }

@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { infoFields } from '../../src/redis/connection.ts';
 import { type EmbeddedRedis, findRedisBinary, startEmbeddedRedis } from '../../src/sandbox/embedded-redis.ts';
+import { freePorts } from './free-ports.ts';
 
 export const MASTER_NAME = 'countersign';
 /** A node that says nothing for this long is taken for dead by a sentinel. */
@@ -55,7 +55,7 @@ export class SentinelForTests {
 
   static async start(): Promise<SentinelForTests> {
     const directory = mkdtempSync(join(tmpdir(), 'cs-sentinel-'));
-    const [one = 0, two = 0, three = 0, a = 0, b = 0, c = 0] = await freePorts(6);
+    const [one = 0, two = 0, three = 0, a = 0, b = 0, c = 0] = await freePorts(6, PORTS);
     const dataNode = (name: NodeName, port: number) => new DataNode(join(directory, name), port);
     const sentinel = (name: SentinelName, port: number) => new SentinelNode(join(directory, name), port, one);
     const nodes = { one: dataNode('one', one), two: dataNode('two', two), three: dataNode('three', three) };
@@ -440,25 +440,4 @@ async function until<T>(what: string, withinMs: number, look: () => Promise<T | 
     if (performance.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);
     await sleep(50);
   }
-}
-
-/** Free at this moment, each a different one. */
-async function freePorts(count: number): Promise<number[]> {
-  const found = new Set<number>();
-  while (found.size < count) {
-    const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
-    if (await isFree(port)) found.add(port);
-  }
-  return [...found];
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const server = createServer();
-    server.once('error', () => done(false));
-    server.listen(port, '127.0.0.1', () => {
-      const { port: bound } = server.address() as AddressInfo;
-      server.close(() => done(bound === port));
-    });
-  });
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openRedis } from '../../src/redis/connection.ts';
-import { NOTHING_FOUND, ReplicatedHouse } from './replicated-house.ts';
+import { IN_TIME, inSeconds, NOTHING_FOUND, ReplicatedHouse } from './replicated-house.ts';
 import { SENTINELS, SentinelForTests, type SentinelName } from './sentinel-for-tests.ts';
 import { tally } from './tally.ts';
 
@@ -11,8 +11,6 @@ import { tally } from './tally.ts';
  * itself. The same processes from the first fault to the last.
  */
 
-/** For what happens asynchronously, on a busy machine. */
-const WAIT = { timeout: 60_000, interval: 100 };
 /** As long as something has to be seen not to happen. */
 const LOOK_MS = 1_500;
 
@@ -29,7 +27,7 @@ let pids: readonly number[];
 beforeAll(async () => {
   sentinel = await SentinelForTests.start();
   house = await ReplicatedHouse.start({ redis: sentinel.address, replicas: REPLICAS });
-  pids = pidsOf(house);
+  pids = house.pids;
 }, 240_000);
 afterAll(async () => {
   await house?.close();
@@ -38,7 +36,7 @@ afterAll(async () => {
 /** Each fault strikes one that is well. */
 beforeEach(async () => {
   await sentinel.whole();
-  await allSay('ready');
+  await house.allSay('ready');
 });
 
 interface Fault {
@@ -153,7 +151,7 @@ const FAULTS: readonly Fault[] = [
       const old = await sentinel.master();
       const failingOver = turn % 2 === 0 ? killMaster() : isolateMaster();
       // Typed again until it is confirmed, as the answer says.
-      await expect.poll(() => house.off(), WAIT).toBe(true);
+      await expect.poll(() => house.off(), IN_TIME).toBe(true);
       await failingOver;
       await sentinel.failedOver(old);
       await sleep(LOOK_MS);
@@ -177,12 +175,14 @@ describe('Sentinel fails over, or cannot, while everybody works', () => {
         await fault.strike(turn);
         took.push(await house.recovered(struck));
       }
-      await allSay('ready');
+      await house.allSay('ready');
       const found = await house.check(row);
-      console.log(`${fault.name}: ${fault.times} times; works again after ${inSeconds(took)} s; ${counts()}`);
+      console.log(
+        `${fault.name}: ${fault.times} times; works again after ${inSeconds(took)} s; ${house.counts}`,
+      );
       expect(found).toEqual(NOTHING_FOUND);
       // Nothing was started anew for it.
-      expect(pidsOf(house)).toEqual(pids);
+      expect(house.pids).toEqual(pids);
     },
   );
 
@@ -199,7 +199,7 @@ describe('Sentinel fails over, or cannot, while everybody works', () => {
         else sentinel.freeze(one);
       }
       try {
-        await allSay('not ready');
+        await house.allSay('not ready');
         const ran = house.ledger().length;
         await expect(house.proposeOnce()).rejects.toMatchObject({ code: 'unavailable' });
         expect(await house.off()).toBe(false);
@@ -215,12 +215,12 @@ describe('Sentinel fails over, or cannot, while everybody works', () => {
       const back = performance.now();
       await sentinel.whole();
       // What was typed is done as soon as it can be: nobody has to type it again.
-      await expect.poll(async () => (await house.writeSwitch.status()).state, WAIT).toBe('off');
+      await expect.poll(async () => (await house.writeSwitch.status()).state, IN_TIME).toBe('off');
       await house.on();
       const took = await house.recovered(back);
-      await allSay('ready');
+      await house.allSay('ready');
       const found = await house.check(row);
-      console.log(`both replicas ${how}: works again after ${inSeconds([took])} s; ${counts()}`);
+      console.log(`both replicas ${how}: works again after ${inSeconds([took])} s; ${house.counts}`);
       expect(found).toEqual(NOTHING_FOUND);
     },
   );
@@ -236,7 +236,7 @@ describe('Sentinel fails over, or cannot, while everybody works', () => {
       await sentinel.whole();
       expect(await sentinel.master()).not.toBe(old);
       for (const { redis, subscriber } of many) {
-        await expect.poll(() => [redis.status, subscriber.status], WAIT).toEqual(['ready', 'ready']);
+        await expect.poll(() => [redis.status, subscriber.status], IN_TIME).toEqual(['ready', 'ready']);
       }
     }
     for (const { close } of many) close();
@@ -294,37 +294,11 @@ async function withoutSentinels(names: readonly SentinelName[], how: 'killed' | 
   try {
     await sentinel.cutConnections(await sentinel.master());
     await house.recovered(performance.now());
-    await allSay('ready');
+    await house.allSay('ready');
   } finally {
     for (const name of names) {
       if (how === 'killed') await sentinel.restartSentinel(name);
       else sentinel.thawSentinel(name);
     }
   }
-}
-
-/* ---- what the parts say ---- */
-
-/** /ready and /health of all four, which have to say the same. */
-async function allSay(what: 'ready' | 'not ready'): Promise<void> {
-  const status = what === 'ready' ? 200 : 503;
-  await expect.poll(() => house.readiness(), WAIT).toEqual([status, status, status, status]);
-  await expect
-    .poll(async () => (await house.healths()).map((health) => health === 'failing'), WAIT)
-    .toEqual(Array.from({ length: 4 }, () => what !== 'ready'));
-}
-
-function pidsOf({ approvals, executors }: ReplicatedHouse): number[] {
-  return [...approvals, ...executors].map(({ pid }) => pid);
-}
-
-function counts(): string {
-  return `by now ${house.decided} decisions, ${house.told} results (${house.unknown} unknown), ${house.ledger().length} executions`;
-}
-
-/** Least, middle and most. */
-function inSeconds(took: readonly number[]): string {
-  const sorted = took.map((ms) => (ms / 1_000).toFixed(1)).toSorted((a, b) => Number(a) - Number(b));
-  const at = (share: number) => sorted[Math.round((sorted.length - 1) * share)] ?? '-';
-  return `${at(0)} / ${at(0.5)} / ${at(1)}`;
 }

@@ -16,7 +16,7 @@ import { openRedis } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import type { SeenMessage, SeenView } from '../../src/sandbox/slack/person-interface.ts';
-import { SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
+import { hasButtons, SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import { REVOKE_GRANT } from '../../src/slack/grant-card.ts';
 import { NOTICES } from '../../src/slack/notices.ts';
@@ -822,10 +822,6 @@ function wrongCard(
   // Where a replica died between Slack's answer and the note of it, and only there, a copy is left.
   const copies = cards.filter((card) => card !== recorded && hasButtons(card)).length;
   return copies > record.unseenCards ? `${copies} copies of its card still have buttons` : undefined;
-}
-
-function hasButtons(message: SeenMessage): boolean {
-  return message.blocks.some(({ type }) => type === 'actions');
 }
 
 function contextOf({ tenant, team }: Lane) {

@@ -154,6 +154,11 @@ export class SlackPerson {
   }
 }
 
+/** Whether it still asks for something. */
+export function hasButtons(message: SeenMessage): boolean {
+  return message.blocks.some(({ type }) => type === 'actions');
+}
+
 /** What a person waited for did not appear on his screen. */
 export class NotSeenError extends Error {
   override readonly name = 'NotSeenError';
