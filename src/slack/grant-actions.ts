@@ -123,14 +123,14 @@ export class GrantActions {
 
   /** A socket that has just dropped takes no ack; what the click is about goes on all the same. */
   async #ack(heard: Heard, answer?: FormAnswer): Promise<void> {
-    await heard.ack(answer).catch(() => {
-      this.#parts.logger.warn('Slack could not be told that a click arrived');
+    await heard.ack(answer).catch((error: unknown) => {
+      this.#parts.logger.warn({ err: error }, 'Slack could not be told that a click arrived');
     });
   }
 
   async #tell(heard: Heard, text: string): Promise<void> {
-    await heard.tell(text).catch(() => {
-      this.#parts.logger.warn('a person could not be told what came of a click');
+    await heard.tell(text).catch((error: unknown) => {
+      this.#parts.logger.warn({ err: error }, 'a person could not be told what came of a click');
     });
   }
 

@@ -13,7 +13,14 @@ import { REFUSAL_NOTICES } from '../../src/slack/notices.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { sealedTerms, testContext, testKeys } from '../sealed-terms.ts';
 import { seenIn } from './card-views.ts';
-import { CHANNEL, type Mode, policyOf, surfaceForTests } from './surface-for-tests.ts';
+import {
+  CHANNEL,
+  loggedError,
+  type Mode,
+  policyOf,
+  SLACK_FAILED,
+  surfaceForTests,
+} from './surface-for-tests.ts';
 
 const redis = redisForTests();
 
@@ -126,6 +133,14 @@ describe.each<Mode>(['socket', 'http'])('a standing grant in Slack, in %s mode',
     if (grant === undefined) throw new Error('no grant');
     return grant;
   };
+
+  it('is given also where the answer cannot be told, and the log says why', async () => {
+    t.slack.faults.unavailable(1, 'chat.postEphemeral');
+    const { sealed } = await given();
+    expect((await stored(sealed)).end).toBeUndefined();
+    const why = await loggedError(t, 'a person could not be told what came of a click');
+    expect(why).toMatchObject(SLACK_FAILED);
+  });
 
   it('is given with an approval, after it was shown whole, and signed as shown', async () => {
     const { sealed, card } = await given();
