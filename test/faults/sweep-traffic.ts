@@ -34,6 +34,7 @@ import {
 /** For a person who gets no answer: as long as they wait until they click again. */
 const PATIENCE_MS = 2_500;
 const MOST_PATIENCE_MS = 15_000;
+const NOT_ANSWERED_MS = 500;
 /** After what was typed twice, so long no answer is taken for that to the next thing. */
 const LATE_ANSWERS_MS = 20_000;
 /** Far above every lease and every pause that somebody has to sit out. */
@@ -107,6 +108,8 @@ export class SweepTraffic {
   readonly #giveUpMs: number;
   #next = 0;
   #running = false;
+  /** Since when no part is struck any more. */
+  #calmSince = Number.NEGATIVE_INFINITY;
   #lanes: Promise<void>[] = [];
   #checked = 0;
 
@@ -143,6 +146,7 @@ export class SweepTraffic {
   /** No new ones; what is begun is ended. */
   async pause(): Promise<void> {
     this.#running = false;
+    this.#calmSince = performance.now();
     await Promise.all(this.#lanes);
   }
 
@@ -452,8 +456,11 @@ export class SweepTraffic {
   ): Promise<void> {
     const person = view.person(who);
     let patienceMs = PATIENCE_MS;
-    const until = performance.now() + this.#giveUpMs;
-    while (performance.now() < until) {
+    const began = performance.now();
+    // While parts are struck nobody gives up: each click may meet one that is just away.
+    const goesOn = () =>
+      this.#running || performance.now() < Math.max(began, this.#calmSince) + this.#giveUpMs;
+    while (goesOn()) {
       const record = await this.#lookAt(one);
       if (record !== undefined && done(record)) return;
       // Any of them: one that stands twice decides like the other.
@@ -465,7 +472,12 @@ export class SweepTraffic {
       }
       const left = await person.openView();
       if (left !== null) await person.closeView(left, true);
-      await person.click(card, action);
+      const answer = await person.click(card, action);
+      if (!answer.ok) {
+        // Slack says at once that the app did not answer.
+        await sleep(NOT_ANSWERED_MS);
+        continue;
+      }
       await then(person, patienceMs);
       const patience = performance.now() + patienceMs;
       // Whoever clicks too often is told to wait: Slack says only so often who is in a group.
