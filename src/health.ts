@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { SealingHealth } from './audit-files/sealer.ts';
 import { PERMIT_LIFE_MS } from './core/switch/write-switch.ts';
-import { checkRedis, type RedisClient, type RedisNeeds, RedisUnfit } from './redis/connection.ts';
+import { checkRedis, RedisAway, type RedisClient, type RedisNeeds, RedisUnfit } from './redis/connection.ts';
 import type { SlackHealth } from './slack/app.ts';
 
 /** `warning`: it works, and somebody should look. `failing`: people cannot decide, or writes cannot run, or soon. */
@@ -189,7 +189,11 @@ async function lookAt(redis: RedisClient, needs: RedisNeeds): Promise<RedisHealt
     if (refusesWrites !== undefined) return { ok: false, problem: refusesWrites, warnings };
     return { ok: true, warnings };
   } catch (error) {
-    const problem = error instanceof RedisUnfit ? error.message : 'Redis does not answer';
-    return { ok: false, problem, warnings: [] };
+    return { ok: false, problem: problemOf(error), warnings: [] };
   }
+}
+
+function problemOf(error: unknown): string {
+  if (error instanceof RedisUnfit) return error.message;
+  return error instanceof RedisAway ? error.problem : 'Redis does not answer';
 }

@@ -25,6 +25,7 @@ import {
   agreeOnShards,
   checkRedis,
   openRedis,
+  RedisAway,
   type RedisConnections,
 } from './redis/connection.ts';
 import { FoldingRedis } from './redis/folding-redis.ts';
@@ -289,14 +290,13 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
     await agreeOnReplicas(connections);
   } catch (error) {
     connections.close();
-    throw error instanceof StoreUnavailable
-      ? new StoreUnavailable(
-          `Redis at ${config.redis.address} does not answer. Start it, or set REDIS_URL.`,
-          {
-            cause: error,
-          },
-        )
-      : error;
+    if (!(error instanceof StoreUnavailable)) throw error;
+    const { address } = config.redis;
+    const problem =
+      error instanceof RedisAway
+        ? `Redis at ${address} does not serve us: ${error.problem}`
+        : `Redis at ${address} does not answer. Start it, or set REDIS_URL.`;
+    throw new StoreUnavailable(problem, { cause: error });
   }
   return {
     connections,

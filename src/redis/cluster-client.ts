@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Command, type Redis } from 'ioredis';
 import type { ClusterConnection, NodeAddress, NodeConnection } from './redis-address.ts';
+import { refusedCertificate, rememberRefusedCertificates } from './refused-certificate.ts';
 
 const SLOTS = 16_384;
 /** How long a command waits for the connection to its node. Afterwards it is refused, and is never sent. */
@@ -48,7 +49,9 @@ export class ClusterClient extends Cluster {
     });
     this.known = cluster;
     this.nodeSettings = nodeSettings;
+    rememberRefusedCertificates(this, 'node error');
     this.on('+node', (node: Redis) => {
+      rememberRefusedCertificates(node);
       if (node.status === 'wait') node.connect().catch(() => {});
     });
     // Its place may be taken by another node, or it comes back: ioredis itself would wait for the next command's MOVED.
@@ -67,7 +70,13 @@ export class ClusterClient extends Cluster {
     return new Map([...names].sort().map((name) => [name, connections.get(name)]));
   }
 
-  /** Whether every slot has a master, as far as the node knows that was asked last. */
+  /** The slot of a key, and the name of the master that its commands go to. */
+  placeOf(key: string): { slot: number; holder: string | undefined } {
+    const slot = slotOf(key);
+    return { slot, holder: this.slots[slot]?.[0] };
+  }
+
+  /** Whether every slot has a master, or had one: what ioredis knows of a slot it keeps until it hears of another master. */
   get whole(): boolean {
     for (let slot = 0; slot < SLOTS; slot += 1) if (!this.slots[slot]?.length) return false;
     return true;
@@ -129,9 +138,7 @@ export class ClusterClient extends Cluster {
       if (node?.status === 'ready') return node;
       if (this.status === 'end') throw new NodeAway('the connection is closed');
       if (performance.now() > until) {
-        throw new NodeAway(
-          node ? `no connection to the node ${nodeText(node)}` : 'the node that holds the key is not known',
-        );
+        throw new NodeAway(node ? awayText(node) : 'the node that holds the key is not known');
       }
       if (node?.status === 'wait') node.connect().catch(() => {});
       this.refreshSlotsSoon();
@@ -160,6 +167,11 @@ export function addressOfNode({ options }: Redis): NodeAddress {
 export function nodeText(node: Redis): string {
   const { host, port } = addressOfNode(node);
   return `${host}:${port}`;
+}
+
+function awayText(node: Redis): string {
+  const refused = refusedCertificate(node);
+  return `no connection to the node ${nodeText(node)}${refused === undefined ? '' : `: ${refused}`}`;
 }
 
 function isReady(node: Redis): boolean {

@@ -2,7 +2,8 @@ import { Cluster, Redis } from 'ioredis';
 import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import { ClusterClient } from './cluster-client.ts';
 import { clusterListener } from './cluster-listener.ts';
-import { SHARD_COUNT_KEY } from './keys.ts';
+import { type MasterView, masterView, notServing } from './cluster-state.ts';
+import { SHARD_COUNT_KEY, shardKey } from './keys.ts';
 import {
   type ClusterConnection,
   isCluster,
@@ -12,6 +13,7 @@ import {
   redisAddressOf,
   replicasByDefault,
 } from './redis-address.ts';
+import { refusedCertificate, rememberRefusedCertificates } from './refused-certificate.ts';
 import { RepeatingSentinelConnector } from './sentinel-connector.ts';
 
 /** How long anything waits for Redis before it says `StoreUnavailable`. */
@@ -116,12 +118,18 @@ function requireReplicas(replicas: number | undefined): void {
 
 function toCluster(connection: ClusterConnection, settings: NodeConnection) {
   const redis = new ClusterClient(connection, settings);
-  return { redis, subscriber: clusterListener(redis, connection) };
+  const subscriber = clusterListener(redis, connection);
+  rememberRefusedCertificates(subscriber);
+  return { redis, subscriber };
 }
 
 function toNode(connection: NodeConnection, settings: NodeConnection) {
   const all = { ...connection, ...settings, ...(connection.sentinels ? FAILING_OVER : {}) };
-  return { redis: new Redis(all), subscriber: new Redis(all) };
+  // Else ioredis asks the Sentinels, and talks to the master without TLS, whatever `tls` says.
+  if (connection.sentinels && connection.tls) all.enableTLSForSentinelMode = true;
+  const both = { redis: new Redis(all), subscriber: new Redis(all) };
+  for (const one of Object.values(both)) rememberRefusedCertificates(one);
+  return both;
 }
 
 /** With Sentinels, the connection has to leave a master that is none any more: also one that is merely frozen. */
@@ -172,15 +180,17 @@ export interface Master {
   readonly node: Redis;
 }
 
-/** @throws StoreUnavailable naming each master to which there is no connection. */
+/** @throws RedisAway naming each master to which there is no connection. */
 export async function mastersOf(redis: RedisClient): Promise<readonly Master[]> {
   if (!(redis instanceof ClusterClient)) return [{ name: undefined, node: redis }];
   // Only then it is known who they are.
   await answerOf(redis, async () => {});
   const masters = [...redis.masters()];
   const lost = masters.flatMap(([name, node]) => (node === undefined ? [name] : []));
-  if (lost.length > 0) throw unavailable(`no connection to ${lost.join(', ')}`);
-  if (!redis.whole) throw unavailable('some slots of the Cluster have no master');
+  if (lost.length > 0) throw new RedisAway(`no connection to ${lost.join(', ')}: ${BRING_BACK}`);
+  if (!redis.whole) {
+    throw new RedisAway('some slots of the Cluster have no master. Type: redis-cli --cluster fix HOST:PORT');
+  }
   return masters.flatMap(([name, node]) => (node === undefined ? [] : [{ name, node }]));
 }
 
@@ -188,6 +198,20 @@ export async function mastersOf(redis: RedisClient): Promise<readonly Master[]> 
 export class StoreDamaged extends Error {
   override readonly name = 'StoreDamaged';
   readonly code = 'store_damaged';
+}
+
+const BRING_BACK = 'start it, or let a replica take its place';
+
+/** Redis, or a node of it, does not serve us, and it is known why. */
+export class RedisAway extends StoreUnavailable {
+  override readonly name = 'RedisAway';
+  /** Which node, its state, and what to do; for anybody, so it holds nothing that Redis holds. */
+  readonly problem: string;
+
+  constructor(problem: string, options?: ErrorOptions) {
+    super(notServed(problem), options);
+    this.problem = problem;
+  }
 }
 
 /** Waits for the connection and for the answer, and for both together no longer than `timeoutMs`. */
@@ -198,7 +222,7 @@ export async function answerOf<T>(
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const tooLate = new Promise<never>((_, reject) => {
-    const giveUp = () => reject(unavailable(`no answer in ${timeoutMs} ms (connection: ${redis.status})`));
+    const giveUp = () => reject(late(redis, timeoutMs));
     // Where it was we who were busy, the answer has come and was not read yet: that happens between these two.
     timer = setTimeout(() => setImmediate(giveUp), timeoutMs);
   });
@@ -217,6 +241,12 @@ export async function answerOf<T>(
     given = true;
     clearTimeout(timer);
   }
+}
+
+function late(redis: Redis | Cluster, timeoutMs: number): StoreUnavailable {
+  const refused = redis.status === 'ready' ? undefined : refusedCertificate(redis);
+  if (refused !== undefined) return new RedisAway(refused);
+  return unavailable(`no answer in ${timeoutMs} ms (connection: ${redis.status})`);
 }
 
 const waitingForReady = new WeakMap<Redis | Cluster, Promise<void>>();
@@ -269,8 +299,11 @@ function explained(error: unknown): unknown {
 }
 
 function unavailable(why: string, cause?: unknown): StoreUnavailable {
-  const message = `Redis does not serve us: ${why}. What was asked may or may not have happened; read before asking again`;
-  return new StoreUnavailable(message, cause === undefined ? undefined : { cause });
+  return new StoreUnavailable(notServed(why), cause === undefined ? undefined : { cause });
+}
+
+function notServed(why: string): string {
+  return `Redis does not serve us: ${why}. What was asked may or may not have happened; read before asking again`;
 }
 
 export class RedisUnfit extends Error {
@@ -308,7 +341,7 @@ export interface RedisNeeds {
 /**
  * At boot, before anything else. In a Cluster each master is asked, and what is wrong with one says its address.
  * @throws RedisUnfit with every problem at once, and the line to type for each.
- * @throws StoreUnavailable
+ * @throws StoreUnavailable; RedisAway where it is known which node it is, or why
  */
 export async function checkRedis(
   redis: RedisClient,
@@ -318,13 +351,14 @@ export async function checkRedis(
   const looks = await Promise.all(
     masters.map(async ({ name, node }) => ({ name, look: await lookAt(node, replicas).catch(naming(name)) })),
   );
+  const unserved = redis instanceof ClusterClient ? await shardsNotServed(redis, masters, shards) : [];
   const of = (sentences: (look: NodeLook) => readonly string[]) =>
     looks.flatMap(({ name, look }) =>
       sentences(look).map((said) => (name === undefined ? said : `${name}: ${said}`)),
     );
   const problems = of((look) => look.problems);
   if (problems.length > 0) throw new RedisUnfit(problems.join('\n'));
-  const refuses = of((look) => look.refusesWrites);
+  const refuses = [...unserved, ...of((look) => look.refusesWrites)];
   const warnings = of((look) => look.warnings);
   if (redis instanceof ClusterClient && shards === 1) {
     warnings.push(
@@ -351,8 +385,36 @@ interface NodeLook {
 function naming(name: string | undefined) {
   return (error: unknown): never => {
     if (name === undefined || !(error instanceof StoreUnavailable)) throw error;
-    throw new StoreUnavailable(`${name}: ${error.message}`, { cause: error });
+    const problem =
+      error instanceof RedisAway ? `${name}: ${error.problem}` : `${name} does not answer: ${BRING_BACK}`;
+    throw new RedisAway(problem, { cause: error });
   };
+}
+
+/** As the masters themselves have it. */
+async function shardsNotServed(
+  redis: ClusterClient,
+  masters: readonly Master[],
+  shards: number,
+): Promise<string[]> {
+  const views = await Promise.all(masters.map((master) => viewOf(master).catch(naming(master.name))));
+  const places = Array.from({ length: shards }, (_, shard) => ({
+    shard,
+    ...redis.placeOf(shardKey(shard, 'switch')),
+  }));
+  // Where one may not be asked, it is not known what it serves.
+  const known = views.flatMap((view) => view ?? []);
+  const problems = notServing(known, known.length < views.length ? [] : places);
+  // A slot that has just moved is with a master that is not known yet.
+  if (problems.length > 0) redis.refreshSlotsSoon();
+  return problems;
+}
+
+async function viewOf({ name = '', node }: Master): Promise<MasterView | undefined> {
+  const asked = await answerOf(node, () =>
+    Promise.all([node.cluster('INFO'), node.cluster('NODES')]).catch(orForbidden),
+  );
+  return asked && masterView(name, String(asked[0]), String(asked[1]));
 }
 
 async function lookAt(node: Redis, replicas: number): Promise<NodeLook> {

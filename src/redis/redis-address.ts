@@ -11,8 +11,8 @@ export interface ClusterConnection {
   readonly cluster: readonly NodeAddress[];
   readonly username?: string;
   readonly password?: string;
-  /** Present for rediss+cluster:// alone. */
-  readonly tls?: Record<string, never>;
+  /** With TLS to every node: `{}`, or what node:tls takes, as `{ ca }`. */
+  readonly tls?: NonNullable<NodeConnection['tls']>;
 }
 
 /** One Redis, or what Sentinels say is the master, as ioredis takes it. */

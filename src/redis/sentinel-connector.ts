@@ -1,4 +1,4 @@
-import { type SentinelConnectionOptions, SentinelConnector } from 'ioredis';
+import { type Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis';
 
 type Connecting = Parameters<SentinelConnector['connect']>;
 type Connected = ReturnType<SentinelConnector['connect']>;
@@ -11,18 +11,35 @@ export class RepeatingSentinelConnector extends SentinelConnector {
   #making = false;
   #again = false;
   #heeded: object | null = null;
+  /** What a sentinel could not be reached for. */
+  #cause: Error | undefined;
 
   // As ioredis makes one: with all options of its client.
   constructor(options: unknown) {
     super(options as SentinelConnectionOptions);
+    const parts = this as unknown as { connectToSentinel(...given: unknown[]): Redis };
+    const connectToSentinel = parts.connectToSentinel.bind(this);
+    parts.connectToSentinel = (...given) => {
+      const sentinel = connectToSentinel(...given);
+      sentinel.on('error', (error) => {
+        this.#cause = error;
+      });
+      return sentinel;
+    };
   }
 
-  override async connect(...given: Connecting): Connected {
+  override async connect(...[emit]: Connecting): Connected {
     this.#making = true;
+    // ioredis says of each sentinel that the connection was closed, whatever it was closed for.
+    const emitWithCause: typeof emit = (type, error) => {
+      if (type === 'error') error.cause ??= this.#cause;
+      emit(type, error);
+    };
     try {
       for (;;) {
         this.#again = false;
-        const stream = await super.connect(...given);
+        this.#cause = undefined;
+        const stream = await super.connect(emitWithCause);
         if (!this.#again) return stream;
         stream.destroy();
       }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
+import { ExecutorHealth } from '../../src/health.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
 import { Channels } from '../../src/redis/channels.ts';
 import { answerOf, checkRedis, openRedis, type RedisConnections } from '../../src/redis/connection.ts';
@@ -50,6 +51,26 @@ describe('a connection to a Cluster', () => {
     expect(warnings).toEqual([expect.stringContaining('COUNTERSIGN_SHARDS=16')]);
   });
 
+  it('takes no writes for served where the slot of a shard has no master, or the Cluster fails, until that is over', async () => {
+    const refuses = async () => (await checkRedis(connections.redis, NO_REPLICAS)).refusesWrites?.split('\n');
+    const node = await cluster.masterOf(3);
+    const slot = await cluster.slotOf(3);
+    const name = `127.0.0.1:${node.port}`;
+    const orphan = `${name}: neither it nor another master serves the slot of shard 3. Type: redis-cli --cluster fix ${name}`;
+    await node.client.config('SET', 'cluster-require-full-coverage', 'yes');
+    await node.client.cluster('DELSLOTS', slot);
+    try {
+      const failing = expect.stringContaining(`${name}: it says cluster_state:fail and takes nothing`);
+      await expect.poll(refuses, WAIT).toEqual([failing, orphan]);
+      await node.client.config('SET', 'cluster-require-full-coverage', 'no');
+      await expect.poll(refuses, WAIT).toEqual([orphan]);
+    } finally {
+      await node.client.config('SET', 'cluster-require-full-coverage', 'no');
+      await node.client.cluster('ADDSLOTS', slot);
+    }
+    await expect.poll(refuses, WAIT).toBe(undefined);
+  });
+
   it('goes on with the shards of the other nodes while one is away, sends it nothing later, and finds it again', async () => {
     const { node, shard, others } = await oneOf(cluster);
     await set(`{s${shard}}:before`, '1');
@@ -74,7 +95,13 @@ describe('a connection to a Cluster', () => {
     ]);
     expect(nothing.flat()).toEqual([]);
     expect(claimed.map((notice) => notice.shard).sort()).toEqual([...others].sort());
-    await expect(checkRedis(connections.redis, NO_REPLICAS)).rejects.toThrow(`127.0.0.1:${node.port}`);
+    const away = expect.stringMatching(
+      `127.0.0.1:${node.port}.*: start it, or let a replica take its place$`,
+    );
+    await Promise.all([
+      expect(checkRedis(connections.redis, NO_REPLICAS)).rejects.toMatchObject({ problem: away }),
+      expect(redisAsExecutorsSee(connections)).resolves.toEqual({ ok: false, problem: away, warnings: [] }),
+    ]);
     await node.restart();
     await expect.poll(() => set(`{s${shard}}:after`, '1').catch(() => 'away'), WAIT).toBe('OK');
     expect(await node.client.get(`{s${shard}}:before`)).toBe('1');
@@ -126,6 +153,18 @@ describe('a connection to a Cluster', () => {
     await node?.restart();
   });
 });
+
+/** What the health of an executor on it says of Redis. */
+async function redisAsExecutorsSee({ redis }: RedisConnections) {
+  const health = new ExecutorHealth({
+    redis,
+    needs: NO_REPLICAS,
+    takesJobs: async () => true,
+    startsInTime: () => true,
+    policyInForce: () => true,
+  });
+  return (await health.report()).redis;
+}
 
 /** Each asks all shards, and has none to give. */
 function claimersOn(connections: RedisConnections) {
