@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { SealingHealth } from './audit-files/sealer.ts';
 import { PERMIT_LIFE_MS } from './core/switch/write-switch.ts';
 import { checkRedis, RedisAway, type RedisClient, type RedisNeeds, RedisUnfit } from './redis/connection.ts';
+import { DamagedShards } from './redis/damaged-shards.ts';
 import type { SlackHealth } from './slack/app.ts';
 
 /** `warning`: it works, and somebody should look. `failing`: people cannot decide, or writes cannot run, or soon. */
@@ -13,6 +14,12 @@ interface RedisHealth {
   readonly warnings: readonly string[];
 }
 
+/** Whose data is none that Countersign wrote, by number. Nothing happens there until somebody mends it; the others go on. */
+interface ShardsHealth {
+  readonly ok: boolean;
+  readonly damaged: readonly number[];
+}
+
 /**
  * What `GET /health` of the approval service answers. Names no tenant and no channel, because anybody may ask; the log
  * names them.
@@ -21,7 +28,8 @@ export interface HealthReport {
   readonly status: HealthStatus;
   readonly redis: RedisHealth;
   readonly slack: { readonly ok: boolean };
-  /** Of the switch. Without them writes are off within their life. */
+  readonly shards: ShardsHealth;
+  /** Of the switch. Without them writes are off within their life, here or in the shards where they are not renewed. */
   readonly permits: { readonly ok: boolean; readonly renewedMsAgo: number | null };
   /** Not ok: Redis was emptied, or an older copy took over. Writes are off until somebody turns them on. */
   readonly switch: { readonly ok: boolean };
@@ -35,6 +43,7 @@ export interface HealthReport {
 export interface ExecutorHealthReport {
   readonly status: HealthStatus;
   readonly redis: RedisHealth;
+  readonly shards: ShardsHealth;
   /** Whether jobs are taken from the queue. */
   readonly queue: { readonly ok: boolean };
   /** Not ok: Redis answers too slowly for calls to start; they are tried again and again. */
@@ -51,7 +60,9 @@ const REDIS_FOR_MS = 1_000;
 /** What one approval service knows of itself. */
 export class Health {
   readonly #redis: RedisLook;
-  #renewedAt: number | undefined;
+  readonly #damaged: DamagedShards;
+  /** Of every shard, and of any. */
+  #renewedAt = { all: Number.NEGATIVE_INFINITY, any: Number.NEGATIVE_INFINITY };
   #forgotten = false;
   readonly #audit: () => SealingHealth;
   #stopping = false;
@@ -62,12 +73,14 @@ export class Health {
     audit,
   }: { redis: RedisClient; needs: RedisNeeds; audit: () => SealingHealth }) {
     this.#redis = new RedisLook(redis, needs);
+    this.#damaged = DamagedShards.of(redis);
     this.#audit = audit;
   }
 
-  /** The permits of every shard were renewed just now, but for those where Redis forgot the switch. */
-  permitsRenewed({ forgotten = false } = {}): void {
-    this.#renewedAt = performance.now();
+  /** The permits were renewed just now, but for shards where Redis forgot the switch, and for some where it failed. */
+  permitsRenewed({ forgotten = false, some = false } = {}): void {
+    const now = performance.now();
+    this.#renewedAt = { all: some ? this.#renewedAt.all : now, any: now };
     this.#forgotten = forgotten;
   }
 
@@ -78,28 +91,45 @@ export class Health {
   /** `/ready` tells a balancer whether to send anything here; `/health` tells people what is wrong. */
   readonly answer = async (slack: SlackHealth, path: string, response: ServerResponse): Promise<void> => {
     const report = await this.report(slack);
-    // Where only the audit or the switch fails, people must still reach this: to turn writes off, or on again.
-    answerWith(response, path, report, works(report) && !this.#stopping);
+    // Where only the audit, the switch or some shards fail, people must still reach this: to turn writes off, or on again.
+    answerWith(
+      response,
+      path,
+      report,
+      report.redis.ok && slack.connected && isFresh(this.#renewedAt.any) && !this.#stopping,
+    );
   };
 
   async report(slack: SlackHealth): Promise<HealthReport> {
     const redis = await this.#redis.look();
-    const ago = this.#renewedAt === undefined ? null : Math.round(performance.now() - this.#renewedAt);
-    const permits = { ok: ago !== null && ago < PERMIT_LIFE_MS, renewedMsAgo: ago };
+    const { all } = this.#renewedAt;
+    const ago = Number.isFinite(all) ? Math.round(performance.now() - all) : null;
+    const permits = { ok: isFresh(all), renewedMsAgo: ago };
     const problems: Record<string, number> = {};
     for (const { code } of slack.problems) problems[code] = (problems[code] ?? 0) + 1;
     const tenants = { ok: slack.problems.length === 0, problems };
     const audit = this.#audit();
     const writeSwitch = { ok: !this.#forgotten };
-    const parts = { redis, slack: { ok: slack.connected }, permits, switch: writeSwitch, audit, tenants };
+    const shards = shardsHealthOf(this.#damaged);
+    const parts = {
+      redis,
+      shards,
+      slack: { ok: slack.connected },
+      permits,
+      switch: writeSwitch,
+      audit,
+      tenants,
+    };
     const calm = tenants.ok && redis.warnings.length === 0 && audit.warnings.length === 0;
-    return { status: statusOf(works(parts) && audit.ok && writeSwitch.ok, calm), ...parts };
+    const fit = redis.ok && slack.connected && permits.ok && shards.ok && audit.ok && writeSwitch.ok;
+    return { status: statusOf(fit, calm), ...parts };
   }
 }
 
 /** What one executor knows of itself. */
 export class ExecutorHealth {
   readonly #redis: RedisLook;
+  readonly #damaged: DamagedShards;
   readonly #takesJobs: () => Promise<boolean>;
   readonly #startsInTime: () => boolean;
   readonly #policyInForce: () => boolean;
@@ -113,6 +143,7 @@ export class ExecutorHealth {
     policyInForce: () => boolean;
   }) {
     this.#redis = new RedisLook(parts.redis, parts.needs);
+    this.#damaged = DamagedShards.of(parts.redis);
     this.#takesJobs = parts.takesJobs;
     this.#startsInTime = parts.startsInTime;
     this.#policyInForce = parts.policyInForce;
@@ -124,7 +155,8 @@ export class ExecutorHealth {
 
   readonly answer = async (path: string, response: ServerResponse): Promise<void> => {
     const report = await this.report();
-    answerWith(response, path, report, report.status !== 'failing' && !report.stopping);
+    // What it can run it runs, whatever stands in some shards.
+    answerWith(response, path, report, report.redis.ok && report.queue.ok && !report.stopping);
   };
 
   async report(): Promise<ExecutorHealthReport> {
@@ -132,16 +164,20 @@ export class ExecutorHealth {
     const stopping = this.#stopping;
     const policy = { ok: this.#policyInForce() };
     // Who stops takes no jobs, and nothing is wrong with that.
-    const fit = redis.ok && (takesJobs || stopping);
+    const shards = shardsHealthOf(this.#damaged);
+    const fit = redis.ok && shards.ok && (takesJobs || stopping);
     const starts = { ok: this.#startsInTime() };
     const calm = redis.warnings.length === 0 && policy.ok && starts.ok;
-    return { status: statusOf(fit, calm), redis, queue: { ok: takesJobs }, starts, policy, stopping };
+    return { status: statusOf(fit, calm), redis, shards, queue: { ok: takesJobs }, starts, policy, stopping };
   }
 }
 
-/** People can decide, and writes can run. */
-function works({ redis, slack, permits }: Pick<HealthReport, 'redis' | 'slack' | 'permits'>): boolean {
-  return redis.ok && slack.ok && permits.ok;
+function isFresh(renewedAt: number): boolean {
+  return performance.now() - renewedAt < PERMIT_LIFE_MS;
+}
+
+function shardsHealthOf({ standing }: DamagedShards): ShardsHealth {
+  return { ok: standing.length === 0, damaged: standing };
 }
 
 function statusOf(fit: boolean, calm: boolean): HealthStatus {

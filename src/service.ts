@@ -28,6 +28,7 @@ import {
   RedisAway,
   type RedisConnections,
 } from './redis/connection.ts';
+import { DamagedShards } from './redis/damaged-shards.ts';
 import { FoldingRedis } from './redis/folding-redis.ts';
 import { GrantStoreRedis } from './redis/grant-store-redis.ts';
 import { HeardCommandsRedis } from './redis/heard-commands-redis.ts';
@@ -128,7 +129,7 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
       clock: Date.now,
       monotonic: () => performance.now(),
     });
-    const permits = renewPermits(writeSwitch, health, logger);
+    const permits = renewPermits(writeSwitch, { health, shards: config.shards, logger });
     const sweeper = new Sweeper({ store, dispatch, logger });
     sweeper.start();
     return {
@@ -282,6 +283,11 @@ async function openStores(config: StoreConfig, name: string, logger: Logger): Pr
     onError: onceAnOutage(logger),
   });
   const { redis, replicas } = connections;
+  DamagedShards.of(redis).tell({
+    damaged: (shard, looked, err) =>
+      logger.error({ alarm: 'shard_damaged', shard, looked, err }, SHARD_DAMAGED),
+    mended: (shard) => logger.info({ shard }, 'the shard gives answers again'),
+  });
   try {
     const { warnings, refusesWrites } = await checkRedis(redis, { replicas, shards });
     for (const warning of warnings) logger.warn(warning);
@@ -313,11 +319,17 @@ async function closeStores({ connections, dispatch, writeSwitch }: Stores): Prom
   connections.close();
 }
 
+const SHARD_DAMAGED =
+  'a shard holds what Countersign did not write: calls of its tenants are refused and wait, the other shards go on. Restore, or rename, the key that err names; it is looked at again and again';
+
 const SWITCH_FORGOTTEN =
   'Redis does not know the switch any more, or an older one: it was emptied, or an older copy took over. Writes stay off until somebody turns them on';
 
 /** Every second, while this process lives: with nobody left to hear `off`, writes are off within a permit's life. */
-function renewPermits(writeSwitch: WriteSwitch, health: Health, logger: Logger): { stop(): void } {
+function renewPermits(
+  writeSwitch: WriteSwitch,
+  { health, shards, logger }: { health: Health; shards: number; logger: Logger },
+): { stop(): void } {
   let failing = false;
   let forgot = false;
   const renew = async () => {
@@ -327,7 +339,7 @@ function renewPermits(writeSwitch: WriteSwitch, health: Health, logger: Logger):
       forgot = forgotten > 0;
       if (failed > 0 && !failing) logger.error({ failed }, 'permits were not renewed; writes stop there');
       failing = failed > 0;
-      if (!failing) health.permitsRenewed({ forgotten: forgot });
+      if (failed < shards) health.permitsRenewed({ forgotten: forgot, some: failing });
     } catch (err) {
       if (!failing) logger.error({ err }, 'permits were not renewed; writes stop');
       failing = true;

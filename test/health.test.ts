@@ -2,12 +2,13 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { SealingHealth } from '../src/audit-files/sealer.ts';
 import { ExecutorHealth, Health } from '../src/health.ts';
 import { openRedis } from '../src/redis/connection.ts';
+import { DamagedShards } from '../src/redis/damaged-shards.ts';
 import { redisForTests } from './redis-for-tests.ts';
 import { surfaceForTests } from './slack/surface-for-tests.ts';
 
 const redis = redisForTests({ appendOnly: 'always' });
 const ONE_REDIS = { replicas: 0, shards: 1 };
-const SEALING: SealingHealth = { ok: true, sealing: 'here', unsealed: 0, warnings: [] };
+const SEALING: SealingHealth = { ok: true, sealing: 'here', unsealed: 0, shardsNotSealed: [], warnings: [] };
 
 describe.each(['socket', 'http'] as const)('the health of an approval service, in %s mode', (mode) => {
   let health: Health;
@@ -79,11 +80,34 @@ describe.each(['socket', 'http'] as const)('the health of an approval service, i
 
   it('is failing where the audit is not sealed, and ready all the same: somebody may have to type off', async () => {
     health.permitsRenewed();
-    audit = { ok: false, sealing: 'failing', problem: 'ENOSPC', unsealed: 7, warnings: [] };
+    audit = {
+      ok: false,
+      sealing: 'failing',
+      problem: 'ENOSPC',
+      unsealed: 7,
+      shardsNotSealed: [],
+      warnings: [],
+    };
     expect(await ask()).toMatchObject({ status: 503, body: { status: 'failing', audit } });
     expect(await ask('/ready')).toEqual({ status: 200, body: { ready: true } });
     audit = { ...SEALING, warnings: ['Checkpoints of the audit do not reach COUNTERSIGN_AUDIT_COPY.'] };
     expect(await ask()).toMatchObject({ status: 200, body: { status: 'warning', audit } });
+  });
+
+  it('is failing where a shard is damaged, or its permits are not renewed, and ready for the others', async () => {
+    health.permitsRenewed();
+    const damaged = DamagedShards.of(redis.client);
+    damaged.heard(2, 'a test', new Error('STORE_DAMAGED {s2}:tenant:acme:pending'));
+    const answer = await ask();
+    expect(answer).toMatchObject({ status: 503, body: { shards: { ok: false, damaged: [2] } } });
+    expect(JSON.stringify(answer.body)).not.toContain('acme');
+    expect(await ask('/ready')).toEqual({ status: 200, body: { ready: true } });
+    damaged.answered(2, 'a test');
+    expect(await ask()).toMatchObject({ status: 200, body: { shards: { ok: true, damaged: [] } } });
+
+    health = new Health({ redis: redis.client, needs: ONE_REDIS, audit: () => audit });
+    health.permitsRenewed({ some: true });
+    expect((await health.report({ connected: true, problems: [] })).permits.ok).toBe(false);
   });
 
   it('is failing where Redis forgot the switch, and ready all the same: somebody has to type on', async () => {
@@ -176,11 +200,20 @@ describe('the health of an executor', () => {
     expect(await health().report()).toEqual({
       status: 'ok',
       redis: { ok: true, warnings: [] },
+      shards: { ok: true, damaged: [] },
       queue: { ok: true },
       starts: { ok: true },
       policy: { ok: true },
       stopping: false,
     });
+  });
+
+  it('is failing where a shard is damaged', async () => {
+    const damaged = DamagedShards.of(redis.client);
+    damaged.heard(2, 'a test', new Error('damaged'));
+    expect(await health().report()).toMatchObject({ status: 'failing', shards: { damaged: [2] } });
+    damaged.answered(2, 'a test');
+    expect(await health().report()).toMatchObject({ status: 'ok' });
   });
 
   it('is failing where no jobs are taken, and a warning where an older policy is in force or calls start too late', async () => {

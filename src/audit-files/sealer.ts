@@ -2,7 +2,8 @@ import { access, constants, mkdir, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { CheckpointCopies } from './checkpoint-copies.ts';
-import { SealerReplaced, Sealing, type SealingAlarm, type SealingOptions } from './sealing.ts';
+import { SealerReplaced, Sealing, type SealingAlarm, type SealingOptions, ShardReadable } from './sealing.ts';
+import { UnsealedShards } from './unsealed-shards.ts';
 
 const POLL_MS = 1_000;
 /** Another sealer has the lease: how often to ask for it. */
@@ -20,16 +21,18 @@ export class AuditDirectoryUnfit extends Error {
 
 /** What `/health` says. Names no chain: the log does. */
 export interface SealingHealth {
-  /** False: nothing is sealed by this process, though it could not leave it to another. */
+  /** False: nothing is sealed by this process, though it could not leave it to another; or not what some shards hold. */
   readonly ok: boolean;
   readonly sealing: 'here' | 'elsewhere' | 'starting' | 'failing';
   readonly problem?: string;
   /** Entries that were not sealed yet after the last round. */
   readonly unsealed: number;
+  /** Shards that cannot be sealed while the others are: somebody wrote to their keys. */
+  readonly shardsNotSealed: readonly number[];
   readonly warnings: readonly string[];
 }
 
-export interface SealerOptions extends Omit<SealingOptions, 'onCheckpoint' | 'onAlarm'> {
+export interface SealerOptions extends Omit<SealingOptions, 'onCheckpoint' | 'onAlarm' | 'unsealed'> {
   readonly copies?: CheckpointCopies | undefined;
   readonly logger: Logger;
   readonly pollMs?: number | undefined;
@@ -49,6 +52,7 @@ export class Sealer {
   readonly #options: SealerOptions;
   readonly #stopping = new AbortController();
   readonly #alarms = new Set<SealingAlarm>();
+  readonly #shardsNotSealed: UnsealedShards;
   #state: SealingHealth['sealing'] = 'starting';
   #problem: string | undefined;
   #unsealed = 0;
@@ -57,6 +61,8 @@ export class Sealer {
 
   constructor(options: SealerOptions) {
     this.#options = options;
+    const retryMs = { first: options.retryMs ?? RETRY_MS, most: RETRY_AT_MOST_MS };
+    this.#shardsNotSealed = new UnsealedShards(options.logger, retryMs);
   }
 
   /** @throws AuditDirectoryUnfit. Only here is the directory made: one that is gone later is an alarm. */
@@ -72,16 +78,24 @@ export class Sealer {
     await this.#options.copies?.stop();
     const next = 'whoever seals next goes on from there';
     if (this.#state === 'failing') return [`the audit could not be sealed to its end; ${next}`];
-    return this.#unsealed === 0 ? [] : [`${this.#unsealed} entries of the audit are not sealed; ${next}`];
+    const { standing } = this.#shardsNotSealed;
+    return [
+      ...(standing.length === 0
+        ? []
+        : [`the audit of shard ${standing.join(', ')} could not be sealed to its end; ${next}`]),
+      ...(this.#unsealed === 0 ? [] : [`${this.#unsealed} entries of the audit are not sealed; ${next}`]),
+    ];
   }
 
   health(): SealingHealth {
     const copies = this.#options.copies?.failing ?? false;
+    const shardsNotSealed = this.#shardsNotSealed.standing;
     return {
-      ok: this.#state !== 'failing',
+      ok: this.#state !== 'failing' && (this.#state !== 'here' || shardsNotSealed.length === 0),
       sealing: this.#state,
       ...(this.#problem === undefined ? {} : { problem: this.#problem }),
       unsealed: this.#unsealed,
+      shardsNotSealed,
       warnings: [
         ...[...this.#alarms].map((alarm) => `${WARNINGS[alarm]} Type: countersign audit verify`),
         ...(copies ? ['Checkpoints of the audit do not reach COUNTERSIGN_AUDIT_COPY.'] : []),
@@ -103,6 +117,7 @@ export class Sealer {
       } catch (error) {
         // Another process may have a disk that works. Where it was a shard that forgot us, the lease is still ours.
         await sealing?.release();
+        if (error instanceof ShardReadable) continue;
         if (error instanceof SealerReplaced) {
           this.#options.logger.warn('another process has taken over sealing the audit, or Redis was emptied');
         } else {
@@ -117,6 +132,7 @@ export class Sealer {
     const { copies, logger } = this.#options;
     return Sealing.begin({
       ...this.#options,
+      unsealed: this.#shardsNotSealed,
       onCheckpoint: (chain, line) => copies?.offer(chain, line),
       onAlarm: (alarm, chain, facts) => {
         this.#alarms.add(alarm);
@@ -135,7 +151,7 @@ export class Sealer {
       if (!more) await this.#pause(this.#options.pollMs ?? POLL_MS);
     }
     const until = performance.now() + LAST_ROUNDS_MS;
-    do this.#unsealed = (await sealing.round()).backlog;
+    do this.#unsealed = (await sealing.round({ last: true })).backlog;
     while (this.#unsealed > 0 && performance.now() < until);
     await sealing.end();
     await sealing.release();

@@ -16,8 +16,10 @@ import {
 import { ChainName, chainOf, genesisOf } from '../core/audit/sealed-line.ts';
 import { TenantId } from '../core/identity/ids.ts';
 import { shardOfTenant } from '../core/proposal/proposal-id.ts';
+import { StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import { type ChainEnd, ChainFiles } from './chain-files.ts';
 import { GrowingChain } from './growing-chain.ts';
+import type { UnsealedShards } from './unsealed-shards.ts';
 
 /** Of one round: small enough that clicks in Slack are answered meanwhile. */
 const ROUND_ENTRIES = 2_000;
@@ -46,6 +48,8 @@ export interface SealingOptions {
   /** Every signed line, newline included. */
   readonly onCheckpoint: (chain: ChainName, line: string) => void;
   readonly onAlarm: (alarm: SealingAlarm, chain: ChainName, facts: Readonly<Record<string, unknown>>) => void;
+  /** Is told of shards that cannot be sealed. */
+  readonly unsealed: UnsealedShards;
   readonly kept?: number | undefined;
   readonly idleCheckpointMs?: number | undefined;
   readonly leaseMs?: number | undefined;
@@ -59,6 +63,25 @@ export interface SealingOptions {
 export class SealerReplaced extends Error {
   override readonly name = 'SealerReplaced';
   readonly code = 'sealer_replaced';
+}
+
+/** A shard that was given up can be read again: what its files hold has to be looked at anew, as after a crash. */
+export class ShardReadable extends Error {
+  override readonly name = 'ShardReadable';
+  readonly code = 'shard_readable';
+}
+
+/** What this shard holds is none of ours; of the others nothing is known by that. */
+class ShardUnfit extends Error {
+  override readonly name = 'ShardUnfit';
+  override readonly cause: unknown;
+  readonly shard: number;
+
+  constructor(shard: number, cause: unknown) {
+    super(`shard ${shard} cannot be sealed`);
+    this.shard = shard;
+    this.cause = cause;
+  }
 }
 
 interface Chain {
@@ -81,7 +104,8 @@ export class Sealing {
   readonly #options: SealingOptions;
   readonly #fence: number;
   readonly #chains = new Map<ChainName, Chain>();
-  readonly #shards: Shard[] = [];
+  /** undefined: it cannot be sealed, and its chains are left as they are. */
+  readonly #shards: (Shard | undefined)[] = [];
   #lease: { readonly now: number; readonly since: number };
 
   private constructor(options: SealingOptions, fence: number, lease: { now: number; since: number }) {
@@ -111,11 +135,22 @@ export class Sealing {
     }
   }
 
-  /** One round of every shard; true: there is more to seal at once. Answers with what is left as well. */
-  async round(): Promise<{ more: boolean; backlog: number }> {
+  /**
+   * One round of every shard; true: there is more to seal at once. Answers with what is left as well, where it is known.
+   * @param how.last no shard that was given up is looked at again.
+   * @throws ShardReadable
+   */
+  async round({ last = false } = {}): Promise<{ more: boolean; backlog: number }> {
+    const { unsealed } = this.#options;
     let [more, backlog] = [false, 0];
-    for (const number of this.#shards.keys()) {
-      const left = await this.#sealShard(number);
+    for (const [number, shard] of this.#shards.entries()) {
+      if (shard === undefined) {
+        if (!last) await this.#lookAgain(number);
+        continue;
+      }
+      const left = await this.#unlessUnfit(() => this.#sealShard(number, shard));
+      if (left === undefined) continue;
+      unsealed.sealed(number);
       backlog += left;
       more ||= left >= SMALL_BACKLOG;
     }
@@ -136,11 +171,13 @@ export class Sealing {
   /** @returns a fence that was seen and is not below ours. */
   async #begin(): Promise<number | undefined> {
     const { stream, directory, segmentBytes, reached } = this.#options;
-    const remembered: SealedShard[] = [];
+    const remembered = new Map<number, SealedShard>();
     for (let shard = 0; shard < stream.shards; shard += 1) {
-      const begun = await stream.begin(shard, this.#fence);
+      this.#shards.push(undefined);
+      const begun = await this.#unlessUnfit(() => this.#of(shard, () => stream.begin(shard, this.#fence)));
+      if (begun === undefined) continue;
       if ('higher' in begun) return begun.higher;
-      remembered.push(begun);
+      remembered.set(shard, begun);
     }
     // From here on no other sealer can record anything: what the files hold now is what there is.
     const files = await allChainFiles(directory, segmentBytes);
@@ -149,7 +186,9 @@ export class Sealing {
       ...files.map(({ fence }) => fence).filter((fence) => fence < this.#fence + FAR_AHEAD),
     );
     if (newest >= this.#fence) return newest;
-    for (const [shard, memory] of remembered.entries()) await this.#recover(shard, memory, files);
+    for (const [shard, memory] of remembered) {
+      await this.#unlessUnfit(() => this.#recover(shard, memory, files));
+    }
     await reached?.('recovered');
     return undefined;
   }
@@ -166,7 +205,7 @@ export class Sealing {
       ends.push({ files: file, end, behind: this.#compare(file.chain, end, memory.chains.get(file.chain)) });
     }
     const through = ends.some(({ behind }) => behind) ? memory.through : earlier(shard, memory.through, ends);
-    const [oldest] = await stream.read(shard, through, 1);
+    const [oldest] = await this.#of(shard, () => stream.read(shard, through, 1));
     for (const { files: file, end, behind } of ends) {
       const remembered = memory.chains.get(file.chain);
       const places = oldest === undefined ? new Set<string>() : await file.placesSince(oldest.place);
@@ -193,13 +232,56 @@ export class Sealing {
     return false;
   }
 
-  /** Answers with how much is left. */
-  async #sealShard(number: number): Promise<number> {
-    const { stream, roundEntries = ROUND_ENTRIES, reached } = this.#options;
-    const shard = this.#shards[number];
-    if (shard === undefined) throw new RangeError(`there is no shard ${number}`);
+  /**
+   * One shard's answer. That the store is away concerns all of them, and so does the lease, which is no shard's; whatever
+   * else goes wrong concerns this one.
+   */
+  async #of<T>(shard: number, ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      throw error instanceof StoreUnavailable ? error : new ShardUnfit(shard, error);
+    }
+  }
+
+  /** undefined: the shard cannot be sealed, and the others go on without it. @throws the cause, where there is no other. */
+  async #unlessUnfit<T>(work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof ShardUnfit)) throw error;
+      const { shard, cause } = error;
+      const { stream, unsealed } = this.#options;
+      if (stream.shards === 1) throw cause;
+      unsealed.failed(shard, cause);
+      this.#shards[shard] = undefined;
+      // Lines may be in the files that are recorded nowhere: as they are here, nothing may be signed of them.
+      for (const name of this.#chains.keys()) {
+        if (shardOfChain(name, stream.shards) === shard) this.#chains.delete(name);
+      }
+      return undefined;
+    }
+  }
+
+  async #lookAgain(shard: number): Promise<void> {
+    const { stream, unsealed } = this.#options;
+    if (!unsealed.isDue(shard)) return;
     await this.#stillMine();
-    const items = await stream.read(number, shard.through, roundEntries);
+    const readable = await this.#unlessUnfit(() =>
+      this.#of(shard, async () => {
+        await stream.begin(shard, this.#fence);
+        await stream.read(shard, undefined, 1);
+        return true;
+      }),
+    );
+    if (readable) throw new ShardReadable(`shard ${shard} can be read again`);
+  }
+
+  /** Answers with how much is left. */
+  async #sealShard(number: number, shard: Shard): Promise<number> {
+    const { stream, roundEntries = ROUND_ENTRIES, reached } = this.#options;
+    await this.#stillMine();
+    const items = await this.#of(number, () => stream.read(number, shard.through, roundEntries));
     const last = items.at(-1);
     if (last === undefined) return 0;
     await reached?.('read');
@@ -211,7 +293,8 @@ export class Sealing {
 
     const chains = new Map([...touched].map(({ name, growing }) => [name, growing.end]));
     const through = last.place;
-    const advanced = await stream.advance(number, this.#fence, { through, entries: items.length, chains });
+    const sealed = { through, entries: items.length, chains };
+    const advanced = await this.#of(number, () => stream.advance(number, this.#fence, sealed));
     if (advanced === 'replaced') throw new SealerReplaced('another sealer has taken over');
     shard.through = through;
     shard.rounds.push({ through, entries: items.length });
@@ -292,7 +375,9 @@ export class Sealing {
       rounds.shift();
     }
     if (place === undefined) return;
-    if ((await stream.trim(number, this.#fence, place)) === 'replaced') {
+    const before = place;
+    const trimmed = await this.#of(number, () => stream.trim(number, this.#fence, before));
+    if (trimmed === 'replaced') {
       throw new SealerReplaced('another sealer has taken over');
     }
     await reached?.('trimmed');

@@ -12,6 +12,8 @@ const BATCH = 500;
 /** How long what is ready is left to the dispatch that its decision made, before the sweeper wakes it. */
 const READY_FOR_MS = 1_000;
 const WAKE_AGAIN_MAX_MS = 30_000;
+const FAILED_AGAIN_MAX_MS = 30_000;
+const MOST_FAILED = 10_000;
 
 /**
  * Repairs what a crash left: settles what is past its deadline, says `unknown` of calls whose executor is gone, reminds
@@ -26,6 +28,8 @@ export class Sweeper {
   readonly #clock: MonotonicClock;
   /** What is ready, since when this sweeper knows, and when it last woke it. */
   readonly #ready = new Map<ProposalId, { nextWakeAt: number; pauseMs: number }>();
+  /** What failed by itself, a damaged record say: the pause doubles. */
+  readonly #failed = new Map<ProposalId, { again: number; pauseMs: number }>();
   #timer: NodeJS.Timeout | undefined;
   #sweeping: Promise<unknown> | undefined;
   #stopped = true;
@@ -121,14 +125,25 @@ export class Sweeper {
     for (const id of ids) {
       if (this.#ending) break;
       if (away.has(shardOfProposal(id))) continue;
+      const failed = this.#failed.get(id);
+      if (failed !== undefined && this.#clock() < failed.again) continue;
       try {
         if (await act(id)) done += 1;
+        this.#failed.delete(id);
       } catch (error) {
-        this.#logger.warn({ proposal: id, err: error }, `sweeper: could not ${what}; tries again`);
+        if (failed === undefined)
+          this.#logger.warn({ proposal: id, err: error }, `sweeper: could not ${what}; tries again`);
         if (isAway(error)) away.add(shardOfProposal(id));
+        else this.#failedAgain(id, failed?.pauseMs);
       }
     }
     return done;
+  }
+
+  #failedAgain(id: ProposalId, lastPauseMs = this.#intervalMs): void {
+    const pauseMs = Math.min(lastPauseMs * 2, FAILED_AGAIN_MAX_MS);
+    if (this.#failed.size >= MOST_FAILED) this.#failed.clear();
+    this.#failed.set(id, { again: this.#clock() + pauseMs, pauseMs });
   }
 
   #next(): void {

@@ -5,9 +5,9 @@ import { ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
 import type { CardClaim, CardOutbox, Rate } from '../core/proposal/proposal-store.ts';
 import { Channels } from './channels.ts';
 import type { RedisClient } from './connection.ts';
+import { EveryShard } from './every-shard.ts';
 import { cardsChannel, paceKey, proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
-import { ShardsAway } from './shards-away.ts';
 
 /** Read at a time while repairing, so that no script holds Redis for long. */
 const REPAIR_PAGE = 200;
@@ -19,42 +19,28 @@ export class CardOutboxRedis implements CardOutbox {
   readonly #shards: number;
   readonly #scripts: Scripts;
   readonly #channels: Channels;
-  /** Where the next claim begins, so that a shard with a flood does not starve the others. */
-  #next = 0;
+  readonly #claiming: EveryShard;
+  readonly #repairing: EveryShard;
 
   constructor({ redis, subscriber, shards }: { redis: RedisClient; subscriber: Redis; shards: number }) {
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
     this.#channels = Channels.of(subscriber);
+    this.#claiming = new EveryShard(redis, shards, 'cards that are to be drawn');
+    this.#repairing = new EveryShard(redis, shards, 'cards that are missing');
   }
 
   async claim(
     limit: number,
     leaseMs: number,
   ): Promise<{ claims: readonly CardClaim[]; nextInMs: number | undefined }> {
-    const claims: CardClaim[] = [];
     let nextInMs: number | undefined;
-    const first = this.#next;
-    this.#next = (first + 1) % this.#shards;
-    const away = new ShardsAway(this.#shards);
-    for (let i = 0; i < this.#shards && claims.length < limit; i += 1) {
-      const shard = (first + i) % this.#shards;
-      const ask = { limit: limit - claims.length, leaseMs };
-      let answer: unknown;
-      try {
-        answer = await this.#scripts.run('cardClaim', { shard, ask });
-      } catch (error) {
-        away.passOver(error);
-        continue;
-      }
+    const claims = await this.#claiming.inTurn(limit, async (shard, most) => {
+      const answer = await this.#scripts.run('cardClaim', { shard, ask: { limit: most, leaseMs } });
       const [wait, ...flat] = Claimed.parse(answer);
       if (wait >= 0) nextInMs = Math.min(nextInMs ?? wait, wait);
-      for (let at = 0; at + 3 < flat.length; at += 4) {
-        // Somebody else's members in our sets are no cards.
-        const claim = ClaimFields.safeParse(flat.slice(at, at + 4));
-        if (claim.success) claims.push(claim.data);
-      }
-    }
+      return claimsIn(flat);
+    });
     return { claims, nextInMs };
   }
 
@@ -108,10 +94,7 @@ export class CardOutboxRedis implements CardOutbox {
   }
 
   async repair(): Promise<void> {
-    const away = new ShardsAway(this.#shards);
-    for (let shard = 0; shard < this.#shards; shard += 1) {
-      await this.#repairIn(shard).catch((error: unknown) => away.passOver(error));
-    }
+    await this.#repairing.answers((shard) => this.#repairIn(shard));
   }
 
   async #repairIn(shard: number): Promise<void> {
@@ -168,6 +151,16 @@ const Claimed = z.tuple([z.number()], z.string());
 const ClaimFields = z
   .tuple([ProposalId, z.enum(['post', 'update', 'thread']), z.string().max(200), z.string().max(40)])
   .transform(([id, lane, tenant, lease]): CardClaim => ({ id, lane, tenant, lease }));
+
+function claimsIn(flat: readonly string[]): CardClaim[] {
+  const claims: CardClaim[] = [];
+  for (let at = 0; at + 3 < flat.length; at += 4) {
+    // Somebody else's members in our sets are no cards.
+    const claim = ClaimFields.safeParse(flat.slice(at, at + 4));
+    if (claim.success) claims.push(claim.data);
+  }
+  return claims;
+}
 
 /** Always in this order: the scripts compare the text. */
 function textOf({ team, channel, ts }: CardRef): string {

@@ -12,18 +12,20 @@ import type { CardRef, ProposalStatus } from '../core/proposal/proposal.ts';
 import { ProposalId, shardOfProposal, shardOfTenant } from '../core/proposal/proposal-id.ts';
 import type { ProposalTerms } from '../core/proposal/proposal-terms.ts';
 import type { RedisClient } from './connection.ts';
+import { EveryShard } from './every-shard.ts';
 import { proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
-import { ShardsAway } from './shards-away.ts';
 
 /** Where people meet proposals, for any number of publishers. */
 export class FoldingRedis implements Folding {
   readonly #shards: number;
   readonly #scripts: Scripts;
+  readonly #claiming: EveryShard;
 
   constructor({ redis, shards }: { redis: RedisClient; shards: number }) {
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
+    this.#claiming = new EveryShard(redis, shards, 'digest cards that are to be drawn');
   }
 
   async place(terms: ProposalTerms, foldAbove: number): Promise<Placement> {
@@ -61,18 +63,10 @@ export class FoldingRedis implements Folding {
   }
 
   async claimDigests(limit: number, leaseMs: number): Promise<DigestMark[]> {
-    const marks: DigestMark[] = [];
-    const away = new ShardsAway(this.#shards);
-    for (let shard = 0; shard < this.#shards && marks.length < limit; shard += 1) {
-      const ask = { limit: limit - marks.length, leaseMs };
-      try {
-        const claimed = Claimed.parse(await this.#scripts.run('digestClaim', { shard, ask }));
-        marks.push(...claimed.map(digestMarkOf));
-      } catch (error) {
-        away.passOver(error);
-      }
-    }
-    return marks;
+    return this.#claiming.inTurn(limit, async (shard, most) => {
+      const ask = { limit: most, leaseMs };
+      return Claimed.parse(await this.#scripts.run('digestClaim', { shard, ask })).map(digestMarkOf);
+    });
   }
 
   async digestDrawn(mark: DigestMark, card: CardRef): Promise<void> {

@@ -150,6 +150,10 @@ export class GrantStoreRedis implements GrantStore {
     return z.number().parse(voided);
   }
 
+  shardOf(tenant: TenantId): number {
+    return shardOfTenant(tenant, this.#shards);
+  }
+
   async claimCards(tenant: TenantId, limit: number, leaseMs: number): Promise<GrantId[]> {
     const shard = shardOfTenant(tenant, this.#shards);
     const ids = await this.#scripts.run('grantCardClaim', { shard, ask: { tenant, limit, leaseMs } });

@@ -10,9 +10,9 @@ import { type ProposalKeys, recordBoxKeys } from '../core/proposal/seal.ts';
 import type { Digest } from '../core/tool/digest.ts';
 import { Boxes } from './boxes.ts';
 import type { RedisClient } from './connection.ts';
+import { EveryShard } from './every-shard.ts';
 import { proposalKey } from './keys.ts';
 import { Scripts } from './scripts.ts';
-import { ShardsAway } from './shards-away.ts';
 
 /** Ids and counts in turn. What is no id of ours is nobody's business here. */
 const Claimed = z.array(z.string()).transform((flat) =>
@@ -24,32 +24,19 @@ const Claimed = z.array(z.string()).transform((flat) =>
 
 export class PreviewTasksRedis implements PreviewTasks {
   readonly #scripts: Scripts;
-  readonly #shards: number;
+  readonly #claiming: EveryShard;
   readonly #boxes: Boxes;
-  /** Where the next claim begins, so that a shard with a flood does not starve the others. */
-  #next = 0;
 
   constructor({ redis, shards, keys }: { redis: RedisClient; shards: number; keys: ProposalKeys }) {
     this.#scripts = new Scripts(redis);
-    this.#shards = shards;
+    this.#claiming = new EveryShard(redis, shards, 'calls that are to be previewed');
     this.#boxes = new Boxes(recordBoxKeys(keys));
   }
 
   async claim(limit: number, leaseMs: number): Promise<PreviewTask[]> {
-    const claimed: PreviewTask[] = [];
-    const first = this.#next;
-    this.#next = (first + 1) % this.#shards;
-    const away = new ShardsAway(this.#shards);
-    for (let i = 0; i < this.#shards && claimed.length < limit; i += 1) {
-      const shard = (first + i) % this.#shards;
-      const ask = { limit: limit - claimed.length, leaseMs };
-      try {
-        claimed.push(...Claimed.parse(await this.#scripts.run('previewClaim', { shard, ask })));
-      } catch (error) {
-        away.passOver(error);
-      }
-    }
-    return claimed;
+    return this.#claiming.inTurn(limit, async (shard, most) =>
+      Claimed.parse(await this.#scripts.run('previewClaim', { shard, ask: { limit: most, leaseMs } })),
+    );
   }
 
   async keep(id: ProposalId, digest: Digest, preview: SealedPreview, failed: boolean): Promise<boolean> {

@@ -26,11 +26,11 @@ import { type ProposalKeys, recordBoxKeys, type SealedTerms } from '../core/prop
 import { Boxes } from './boxes.ts';
 import { answerOf, type RedisClient } from './connection.ts';
 import { EpochMemory } from './epoch-memory.ts';
+import { EveryShard } from './every-shard.ts';
 import { grantUseOf } from './grant-store-redis.ts';
 import { budgetKey, idempotencyKey, proposalKey, shardKey, tenantIndexKey } from './keys.ts';
 import { type BoxedField, recordOfHash } from './proposal-record-redis.ts';
 import { type Ask, Scripts } from './scripts.ts';
-import { answersOfShards } from './shards-away.ts';
 import { offEntryOf } from './switch-entry.ts';
 
 /** What every transition script answers: a word, the hash as it stands then, one thing more, and the switch's epoch. */
@@ -55,6 +55,9 @@ export class ProposalStoreRedis implements ProposalStore {
   readonly #boxes: Boxes;
   readonly #epochs = new EpochMemory();
   readonly #auditBacklogMax: number;
+  readonly #attesting: EveryShard;
+  readonly #sweeping: EveryShard;
+  readonly #listing: EveryShard;
 
   /** @param options.keys of those who may know what proposals hold: Redis never sees it in the clear. */
   constructor(options: {
@@ -71,6 +74,9 @@ export class ProposalStoreRedis implements ProposalStore {
     this.#scripts = new Scripts(redis, replicas);
     this.#boxes = new Boxes(recordBoxKeys(keys));
     this.#auditBacklogMax = auditBacklogMax;
+    this.#attesting = new EveryShard(redis, shards, 'approvals that are to be attested');
+    this.#sweeping = new EveryShard(redis, shards, 'calls that are due');
+    this.#listing = new EveryShard(redis, shards, 'calls that wait for people');
   }
 
   async create(sealed: SealedTerms, limits: ProposalLimits): Promise<Created> {
@@ -233,7 +239,7 @@ export class ProposalStoreRedis implements ProposalStore {
   }
 
   async claimAttestations(limit: number): Promise<ProposalId[]> {
-    const claimed = await answersOfShards(this.#shards, async (shard) => {
+    const claimed = await this.#attesting.answers(async (shard) => {
       const ask = { limit, leaseMs: ATTESTATION_RENEWAL_MS };
       return z.array(z.string()).parse(await this.#scripts.run('attestClaim', { shard, ask }));
     });
@@ -341,7 +347,7 @@ export class ProposalStoreRedis implements ProposalStore {
     lapsed: ProposalId[];
     timers: ProposalId[];
   }> {
-    const shards = await answersOfShards(this.#shards, async (shard) =>
+    const shards = await this.#sweeping.answers(async (shard) =>
       DueReply.parse(await this.#scripts.run('due', { shard, ask: { limit } })),
     );
     const oldest = (list: 0 | 1 | 2 | 3) =>
@@ -360,7 +366,7 @@ export class ProposalStoreRedis implements ProposalStore {
         ),
       );
     if (tenant === undefined) {
-      const all = await this.#everyShard((shard) => from(shardKey(shard, 'pending')));
+      const all = await this.#listing.answers((shard) => from(shardKey(shard, 'pending')));
       return oldestIds(all.flat(), limit);
     }
     const known = TenantId.safeParse(tenant);
@@ -428,10 +434,6 @@ export class ProposalStoreRedis implements ProposalStore {
 
   #box(id: ProposalId, field: BoxedField, text: string): string {
     return this.#boxes.seal(text, id, field);
-  }
-
-  #everyShard<T>(ask: (shard: number) => Promise<T>): Promise<T[]> {
-    return Promise.all(Array.from({ length: this.#shards }, (_, shard) => ask(shard)));
   }
 }
 

@@ -3,21 +3,23 @@ import type { TenantId } from '../core/identity/ids.ts';
 import { shardOfTenant } from '../core/proposal/proposal-id.ts';
 import { type ClaimedNotice, SwitchNotice, type SwitchNotices } from '../core/switch/switch-notice.ts';
 import type { RedisClient } from './connection.ts';
+import { EveryShard } from './every-shard.ts';
 import { switchNoticeKeys } from './keys.ts';
 import { Scripts } from './scripts.ts';
-import { answersOfShards } from './shards-away.ts';
 
 export class SwitchNoticesRedis implements SwitchNotices {
   readonly #shards: number;
   readonly #scripts: Scripts;
+  readonly #claiming: EveryShard;
 
   constructor({ redis, shards }: { redis: RedisClient; shards: number }) {
     this.#shards = shards;
     this.#scripts = new Scripts(redis);
+    this.#claiming = new EveryShard(redis, shards, 'what channels have to be told of the switch');
   }
 
   async claim(limit: number, leaseMs: number): Promise<ClaimedNotice[]> {
-    const claimed = await answersOfShards(this.#shards, (shard) => this.#claimIn(shard, limit, leaseMs));
+    const claimed = await this.#claiming.answers((shard) => this.#claimIn(shard, limit, leaseMs));
     return claimed.flat();
   }
 

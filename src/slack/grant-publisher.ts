@@ -8,7 +8,7 @@ import { GrantMalformed, type GrantStore, type StoredGrant } from '../core/grant
 import type { TenantId } from '../core/identity/ids.ts';
 import type { CardRef } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
-import type { CardOutbox, ProposalStore } from '../core/proposal/proposal-store.ts';
+import { type CardOutbox, type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import { type ProposalKeys, unseal } from '../core/proposal/seal.ts';
 import { parseStrictJson } from '../core/tool/strict-json.ts';
 import type { ToolDefinition } from '../core/tool/tool.ts';
@@ -56,6 +56,8 @@ export class GrantPublisher {
   readonly #parts: GrantPublisherParts;
   readonly #pace: SharedPace;
   readonly #rounds: MarkedRounds;
+  /** Said once, and not with each round. */
+  readonly #failing = new Set<TenantId>();
   #sweptAt = Number.NEGATIVE_INFINITY;
   #entitledAt = Number.NEGATIVE_INFINITY;
 
@@ -74,17 +76,32 @@ export class GrantPublisher {
   }
 
   async #round(): Promise<void> {
-    for (const tenant of this.#parts.tenants()) {
-      await this.#turn(tenant).catch((error: unknown) => {
-        this.#parts.logger.warn(
-          { err: error, tenant },
-          'grants could not be looked after; they are again soon',
-        );
-      });
+    const { grants, tenants } = this.#parts;
+    const byShard = new Map<number, TenantId[]>();
+    for (const tenant of tenants()) {
+      const shard = grants.shardOf(tenant);
+      byShard.set(shard, [...(byShard.get(shard) ?? []), tenant]);
     }
+    await Promise.all([...byShard.values()].map((neighbours) => this.#turns(neighbours)));
     const now = performance.now();
     if (now - this.#sweptAt >= SWEEP_EVERY_MS) this.#sweptAt = now;
     if (now - this.#entitledAt >= ENTITLED_EVERY_MS) this.#entitledAt = now;
+  }
+
+  /** Of one shard: where its node is away, the first of its tenants has waited for all of them. */
+  async #turns(neighbours: readonly TenantId[]): Promise<void> {
+    for (const tenant of neighbours) {
+      try {
+        await this.#turn(tenant);
+        this.#failing.delete(tenant);
+      } catch (err) {
+        if (!this.#failing.has(tenant)) {
+          this.#parts.logger.warn({ err, tenant }, 'grants could not be looked after; they are again soon');
+        }
+        this.#failing.add(tenant);
+        if (err instanceof StoreUnavailable) return;
+      }
+    }
   }
 
   async #turn(tenant: TenantId): Promise<void> {

@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -10,8 +11,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { parseCheckpoint } from '../../src/core/audit/checkpoint.ts';
+import { TenantId } from '../../src/core/identity/ids.ts';
+import { shardOfTenant } from '../../src/core/proposal/proposal-id.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { sealedWorld, upTo } from './sealed-world.ts';
 
@@ -452,5 +456,92 @@ describe('on four shards', () => {
     expect(wide.seqs('globex')).toEqual(upTo(11));
     const notes = [0, 1, 2, 3].flatMap((shard) => wide.lines(`_s${shard}`).filter((line) => 'note' in line));
     expect(notes).toHaveLength(3);
+  });
+
+  describe('of which one was damaged', () => {
+    const DAMAGED = 1;
+    /** One of each shard. */
+    const tenants = [0, 1, 2, 3].map((shard) => {
+      for (let n = 0; ; n += 1) {
+        const tenant = TenantId.parse(`tenant-${n}`);
+        if (shardOfTenant(tenant, 4) === shard) return tenant;
+      }
+    });
+    const damaged = tenants[DAMAGED] as TenantId;
+    const healthy = tenants.filter((tenant) => tenant !== damaged);
+    const append = async (to: readonly TenantId[]) => {
+      for (const tenant of to) await wide.log.append({ kind: 'call.forbidden', tenant, detail: {} });
+    };
+    /** What is there is put aside, and something stands in its place; answers with how to put it back. */
+    const damage = async (name: string) => {
+      const key = `{s${DAMAGED}}:${name}`;
+      if ((await redis.client.exists(key)) === 1) await redis.client.rename(key, `${key}:aside`);
+      await redis.client.set(key, 'nothing of ours');
+      return async () => {
+        await redis.client.del(key);
+        if ((await redis.client.exists(`${key}:aside`)) === 1) await redis.client.rename(`${key}:aside`, key);
+      };
+    };
+    const sealedOf = (tenant: TenantId) =>
+      existsSync(join(wide.directory, tenant)) ? wide.seqs(tenant) : [];
+    const logTo = (lines: Record<string, unknown>[]) =>
+      pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+
+    it.each(['audit', 'audit-sealed'])(
+      'seals the others on, says so once, and then seals the rest of it: its %s',
+      async (name) => {
+        await append(tenants);
+        const mend = await damage(name);
+        const lines: Record<string, unknown>[] = [];
+        const sealer = wide.sealer({ logger: logTo(lines), retryMs: 1 });
+        await sealer.start();
+        for (let i = 1; i <= 3; i += 1) {
+          for (const tenant of healthy) await expect.poll(() => sealedOf(tenant)).toEqual(upTo(i));
+          await append(healthy);
+        }
+        for (const tenant of healthy) await expect.poll(() => sealedOf(tenant)).toEqual(upTo(4));
+        expect(sealedOf(damaged)).toEqual([]);
+        expect(sealer.health()).toMatchObject({ ok: false, sealing: 'here', shardsNotSealed: [DAMAGED] });
+        const alarms = () => lines.filter(({ alarm }) => alarm !== undefined);
+        expect(alarms()).toMatchObject([{ alarm: 'audit_shard_not_sealed', shard: DAMAGED }]);
+        await mend();
+        await append(tenants);
+        await expect
+          .poll(() => sealer.health())
+          .toMatchObject({ ok: true, unsealed: 0, shardsNotSealed: [] });
+        await expect.poll(() => sealedOf(damaged)).toEqual(upTo(2));
+        for (const tenant of healthy) await expect.poll(() => sealedOf(tenant)).toEqual(upTo(5));
+        expect(alarms()).toHaveLength(1);
+        expect(await sealer.stop()).toEqual([]);
+        expect(wide.verify()).toMatchObject({ verdict: 'intact' });
+      },
+    );
+
+    it('in the middle of being sealed: signs nothing that is recorded nowhere, and doubles nothing', async () => {
+      await append(tenants);
+      let mend: (() => Promise<void>) | undefined;
+      const sealer = wide.sealer({
+        retryMs: 1,
+        idleCheckpointMs: 1,
+        reached: async (point) => {
+          if (point === 'written' && mend === undefined && sealedOf(damaged).length > 0) {
+            mend = await damage('audit-sealed');
+          }
+        },
+      });
+      await sealer.start();
+      await expect.poll(() => sealer.health().shardsNotSealed).toEqual([DAMAGED]);
+      await append(healthy);
+      for (const tenant of healthy) await expect.poll(() => sealedOf(tenant)).toEqual(upTo(2));
+      const files = readdirSync(join(wide.directory, damaged)).filter((file) => file.includes('checkpoints'));
+      for (const file of files) expect(readFileSync(join(wide.directory, damaged, file), 'utf8')).toBe('');
+      expect(await sealer.stop()).toEqual([expect.stringContaining(`shard ${DAMAGED} could not be sealed`)]);
+      await mend?.();
+      await append(tenants);
+      await wide.seal();
+      expect(sealedOf(damaged)).toEqual(upTo(2));
+      for (const tenant of healthy) expect(sealedOf(tenant)).toEqual(upTo(3));
+      expect(wide.verify()).toMatchObject({ verdict: 'intact' });
+    });
   });
 });

@@ -56,6 +56,8 @@ export interface GrantStore {
   voidGrant(id: GrantId, why: string): Promise<Revoked>;
   /** Voids what the switch has covered since it was given; how many. */
   voidSwitchedOff(tenant: TenantId): Promise<number>;
+  /** Tenants of one shard are out of reach together. */
+  shardOf(tenant: TenantId): number;
 
   /** Grants whose card is behind, each leased to one publisher. */
   claimCards(tenant: TenantId, limit: number, leaseMs: number): Promise<GrantId[]>;

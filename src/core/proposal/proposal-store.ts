@@ -181,7 +181,7 @@ export interface ProposalStore {
     lapsed: ProposalId[];
     timers: ProposalId[];
   }>;
-  /** Pending ids, oldest deadline first; all tenants, or one. */
+  /** Pending ids, oldest deadline first; all tenants, or one. Of all, those in shards that do not answer are left out. */
   pending(filter: { tenant?: string; limit: number }): Promise<ProposalId[]>;
   /** Redis's clock, ms. */
   now(): Promise<number>;
