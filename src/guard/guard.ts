@@ -123,7 +123,7 @@ export class Guard {
     const caller = read.context;
     const proposal = ProposalId.safeParse(id);
     const record = proposal.success
-      ? await available(() => this.#parts.store.read(proposal.data))
+      ? await available(() => this.#parts.store.readHeld(proposal.data))
       : undefined;
     const sealed = record && this.#opened(record);
     if (sealed === undefined || !sameCaller(sealed.terms.context, caller)) {

@@ -145,7 +145,8 @@ export class ProposalHandle {
   }
 
   async #record(id: ProposalId): Promise<ProposalRecord> {
-    const record = await available(() => this.#parts.store.read(id));
+    // The agent goes on with what it is told, and would not hear that a failover took it back.
+    const record = await available(() => this.#parts.store.readHeld(id));
     if (record === undefined) throw new Unavailable('The proposal is no longer kept.', { proposal: this.id });
     return record;
   }

@@ -43,7 +43,7 @@ async function basisOf(
 }
 
 /** A use of a grant as a guard would write it that was told of this one. */
-async function forcedUse(signed: SignedGrant, asked = call()) {
+async function forcedUse(signed: SignedGrant, asked = call(), createdAt?: number) {
   const handle = await w.guard.propose(asked, CONTEXT);
   const people = await w.sealed(handle);
   await handle.withdraw();
@@ -53,6 +53,7 @@ async function forcedUse(signed: SignedGrant, asked = call()) {
   const sealed = sealTerms(keys.proposal, {
     ...people.terms,
     id: fresh as typeof people.terms.id,
+    createdAt: createdAt ?? people.terms.createdAt,
     basis: { kind: 'grant', by: basis.by, why: basis.why, rule: basis.rule, grant: signed },
   });
   return { sealed, created: await w.store.create(sealed, LIMITS) };
@@ -327,13 +328,29 @@ describe('[approval:signed-outside-redis] a grant that somebody wrote into Redis
     await w.redis.hset(`{s0}:grant:${signed.statement.grant}`, 'state', 'open');
     const told = await w.store.now();
     await expect.poll(() => w.store.now()).toBeGreaterThan(told);
-    const { sealed } = await forcedUse(signed);
+    // As one that is made more than five seconds later, which is all that the store's clock takes for now.
+    const { sealed } = await forcedUse(signed, call(), told + 5_001);
     await execution.attempt(sealed.terms.id);
     expect((await w.store.read(sealed.terms.id))?.state).toMatchObject({
       status: 'halted',
       cause: { refusal: 'grant_reopened' },
     });
     expect(await w.kinds()).toContain('alarm.raised');
+    expect(w.ran).toEqual([]);
+  });
+
+  it('raises no alarm where the call was dated by a node whose clock is ahead of the one that tells the time', async () => {
+    const signed = await made();
+    const execution = w.execution();
+    const first = await forcedUse(signed);
+    const ahead = await forcedUse(signed, call({ ...LABEL, ticket: 'T-3' }), (await w.store.now()) + 4_000);
+    expect(ahead.created.created).toBe('new');
+    await w.grants.revoke(signed.statement.grant, signed.statement.person);
+    for (const { sealed } of [first, ahead]) {
+      await execution.attempt(sealed.terms.id);
+      expect((await w.store.read(sealed.terms.id))?.state).toMatchObject({ status: 'halted' });
+    }
+    expect(await w.kinds()).not.toContain('alarm.raised');
     expect(w.ran).toEqual([]);
   });
 

@@ -5,12 +5,15 @@ import { AgentId } from '../../src/core/identity/ids.ts';
 import { newProposalId, shardOfProposal } from '../../src/core/proposal/proposal-id.ts';
 import { NotHeldByReplicas } from '../../src/core/proposal/proposal-store.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
+import { ProposalHandle } from '../../src/guard/proposal-handle.ts';
 import { Execution } from '../../src/queue/execution.ts';
+import { Waiter } from '../../src/queue/waiter.ts';
 import { AuditStreamRedis } from '../../src/redis/audit-stream-redis.ts';
 import { HeldByReplicas } from '../../src/redis/held-by-replicas.ts';
 import { fenceKey } from '../../src/redis/keys.ts';
+import { ProposalNewsRedis } from '../../src/redis/proposal-news-redis.ts';
 import { RunningParts, SHARDS } from '../queue/running-parts.ts';
-import { ANA, approvalOf, closeTicketWith, sealedCall } from '../queue/sealed-call.ts';
+import { ANA, approvalOf, closeTicketWith, PROPOSAL_KEY, sealedCall } from '../queue/sealed-call.ts';
 import { ReplicatedRedis } from './replicated-for-tests.ts';
 
 const WAIT = { timeout: 20_000, interval: 50 };
@@ -204,9 +207,24 @@ describe('a master without its replica', () => {
     lag();
     await expect(parts.store.decide(approval)).rejects.toBeInstanceOf(NotHeldByReplicas);
     expect((await parts.store.read(id))?.state.status).toBe('approved');
-    await expect(parts.store.readHeld(id)).rejects.toBeInstanceOf(NotHeldByReplicas);
+    const guard = {
+      store: parts.store,
+      waiter: new Waiter({
+        store: parts.store,
+        news: new ProposalNewsRedis({ subscriber: parts.subscriber, shards: SHARDS }),
+      }),
+      dispatch: parts.dispatch,
+      proposalKeys: [PROPOSAL_KEY] as const,
+      closing: new AbortController().signal,
+      logger: parts.logger,
+    };
+    const agents = new ProposalHandle(call, guard);
+    expect(await Promise.allSettled([parts.store.readHeld(id), agents.status()])).toMatchObject([
+      { status: 'rejected', reason: expect.any(NotHeldByReplicas) },
+      { status: 'rejected', reason: { code: 'unavailable' } },
+    ]);
     goOn();
-    const told = async () => (await parts.store.readHeld(id).catch(() => undefined))?.state.status;
+    const told = async () => await agents.status().catch(() => undefined);
     await expect.poll(told, WAIT).toBe('approved');
     expect(await parts.store.readHeld(newProposalId(0, randomBytes(24)))).toBeUndefined();
   });

@@ -350,6 +350,35 @@ describe('an off that is not confirmed', () => {
   });
 });
 
+describe('turned on while somebody else flips it', () => {
+  it('[switch:fails-closed] says that it is not confirmed where it is on in some shards alone, and off to whoever asks', async () => {
+    const client = redis.connect();
+    const stores = storesOn(4, client);
+    await armed(stores);
+    const { epoch } = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
+    const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>;
+    let flips = 0;
+    client.evalsha = (async (...args: unknown[]) => {
+      const answer = await evalsha(...args);
+      // Shard 0 has just been turned on; a flip that began elsewhere has come to shard 2 and not to it.
+      if (Array.isArray(answer) && answer[0] === 'on') {
+        flips += 1;
+        if (flips === 1) await redis.client.hset('{s2}:switch', 'epoch', epoch + 5);
+      }
+      return answer;
+    }) as typeof client.evalsha;
+    const turnOn = (expectedEpoch: number) =>
+      stores.writeSwitch.on({ scope: {}, by: OPERATOR, why: 'prompt fixed', expectedEpoch });
+
+    expect(await turnOn(epoch)).toEqual({ ok: false, refusal: 'not_confirmed', confirmedShards: 3 });
+    const status = await stores.writeSwitch.status();
+    expect(status).toMatchObject({ state: 'off', answered: 4, epoch: epoch + 5 });
+    expect(await turnOn(epoch)).toMatchObject({ ok: false, refusal: 'epoch_moved' });
+    expect(await turnOn(status.epoch)).toMatchObject({ ok: true });
+    expect(await stores.writeSwitch.status()).toMatchObject({ state: 'on' });
+  });
+});
+
 describe('with a replica', () => {
   let directory = '';
   let replica: EmbeddedRedis;

@@ -71,9 +71,10 @@ export interface OffAnswer {
 
 export type OnAnswer =
   | { readonly ok: true; readonly epoch: number; readonly since: number }
-  /** Someone flipped it since `expectedEpoch` was read: look again before arming. */
+  /** Someone flipped it since `expectedEpoch` was read, and nothing was turned on: look again before arming. */
   | { readonly ok: false; readonly refusal: 'epoch_moved'; readonly epoch: number }
   | { readonly ok: false; readonly refusal: 'not_off' }
+  /** It is on in so many shards at least, and may be off in others: whoever asks is told that it is off. */
   | { readonly ok: false; readonly refusal: 'not_confirmed'; readonly confirmedShards: number };
 
 /** The kill switch. Contract suite: test/contracts/write-switch.contract.ts. */
