@@ -15,6 +15,7 @@ delete process.env.FAULT_POINTS;
 /** @typedef {{ id: number, what: string, when: 'before' | 'after', nth: number, signal: 'SIGKILL' | 'SIGSTOP' }} Armed */
 
 const require = createRequire(join(settings.root, 'package.json'));
+const built = `${dirname(dirname(settings.lua))}/`;
 /** More passes of one place than this are no new places. */
 const MOST_LISTED = 3;
 
@@ -68,6 +69,21 @@ function say(line) {
 /** What a tool calls around what it does. */
 globalThis.faultPoint = (what, when) => pass(`tool ${what}`, when);
 
+/** From whoever called the function that calls this, outwards; not what waits for it. */
+function stackHere() {
+  const frames = (new Error().stack ?? '').split('\n').slice(3);
+  return frames.filter((frame) => !/^ *at async /.test(frame));
+}
+
+/** Of the product, as `redis/connection`. */
+function moduleIn(frames) {
+  for (const frame of frames) {
+    const path = /(?:file:\/\/)?(\/[^():]*)\.js:\d+:\d+\)?$/.exec(frame)?.[1];
+    if (path?.startsWith(built)) return path.slice(built.length);
+  }
+  return undefined;
+}
+
 /* ---- Redis ---- */
 
 const { Redis } = require('ioredis');
@@ -114,7 +130,8 @@ function writeOf(command) {
     return script.writes ? `redis ${script.name}${name === 'eval' ? ' (eval)' : ''}` : undefined;
   }
   const writes = name === 'publish' || !exists(name) || hasFlag(name, 'write');
-  return writes ? `redis ${name}` : undefined;
+  // BullMQ's own come from no module of ours.
+  return writes ? `redis ${name} ${moduleIn(stackHere()) ?? 'bullmq'}` : undefined;
 }
 
 /** As src/redis/scripts.ts puts them together, found by trying: what is put together in a new way is `unknown`. */
@@ -141,9 +158,12 @@ function ownScripts() {
 const fetched = globalThis.fetch;
 globalThis.fetch = async (resource, init) => {
   const url = String(resource instanceof Request ? resource.url : resource);
+  // Our own fetch goes to other places than Slack's SDK.
+  const ours = moduleIn(stackHere().slice(0, 1));
+  const elsewhere = ours === undefined ? 'slack response_url' : `fetch ${ours}`;
   const what = url.startsWith(settings.api)
     ? `slack ${url.slice(settings.api.length).split('?')[0]}`
-    : 'slack response_url';
+    : elsewhere;
   pass(what, 'before');
   const response = await fetched(resource, init);
   pass(what, 'after');
@@ -168,14 +188,16 @@ for (const verb of ['appendFile', 'write', 'writeFile', 'sync', 'datasync', 'tru
   FileHandle[verb] = function (...given) {
     const path = pathOf(this);
     if (!path?.startsWith(settings.audit)) return real.apply(this, given);
-    return around(`audit ${verb} ${kindOf(path)}`, () => real.apply(this, given));
+    const what = `audit ${moduleIn(stackHere())} ${verb} ${kindOf(path)}`;
+    return around(what, () => real.apply(this, given));
   };
 }
 for (const [verb, real] of Object.entries({ mkdir, open, rename, rm })) {
   fsPromises[verb] = (path, ...given) => {
     const writes = String(path).startsWith(settings.audit) && (verb !== 'open' || isCreating(given[0]));
     if (!writes) return real(path, ...given);
-    return around(`audit ${verb} ${kindOf(String(path))}`, () => real(path, ...given));
+    const what = `audit ${moduleIn(stackHere())} ${verb} ${kindOf(String(path))}`;
+    return around(what, () => real(path, ...given));
   };
 }
 syncBuiltinESMExports();

@@ -1,5 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue } from 'bullmq';
 import { verifyAudit } from '../../src/audit-files/verify.ts';
@@ -19,7 +17,9 @@ import type { SeenMessage, SeenView } from '../../src/sandbox/slack/person-inter
 import { hasButtons, SlackPerson } from '../../src/sandbox/slack/slack-person.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import { REVOKE_GRANT } from '../../src/slack/grant-card.ts';
+import { LIST_ACTIONS } from '../../src/slack/list-actions.ts';
 import { NOTICES } from '../../src/slack/notices.ts';
+import { sealedLines } from './sealed-lines.ts';
 import {
   AgentError,
   APPROVERS,
@@ -334,13 +334,14 @@ export class SweepTraffic {
     }
   }
 
-  private async flood(lane: Lane): Promise<void> {
+  private async flood(lane: Lane, view: LaneView): Promise<void> {
     const many: Tracked[] = [];
     for (let n = 0; n < 4; n += 1) {
       many.push(await this.#propose(lane, 'flood', 'ledger.one', ['withdrawn'], { card: false }));
     }
     // Time for the card that they share.
     await sleep(2_500);
+    await view.looksThrough();
     for (const one of many) await this.#withdrawn(one);
     await sleep(1_000);
   }
@@ -666,7 +667,7 @@ export class SweepTraffic {
     await approvals.stop();
     const key = auditPublicKeyOf(this.#world.keys.COUNTERSIGN_AUDIT_PUBLIC_KEY);
     const report = verifyAudit(this.#world.auditDirectory, { keys: new Map([[auditKeyId(key), key]]) });
-    const sealed = sealedText(this.#world.auditDirectory);
+    const sealed = sealedLines(this.#world.auditDirectory).join('\n');
     const missing = fresh.filter(({ id }) => !sealed.includes(id));
     await approvals.start();
     const says = report.chains
@@ -713,10 +714,10 @@ class LaneView {
     return [...(await this.#messages(this.person(who))).told.values()];
   }
 
-  /** The newest button of that kind, where one is there in a moment. */
+  /** The newest button of that kind, where one comes. */
   async pressed(who: 0 | 1, action: string): Promise<void> {
     const person = this.person(who);
-    const until = performance.now() + PATIENCE_MS;
+    const until = performance.now() + MOST_PATIENCE_MS;
     while (performance.now() < until) {
       const { messages } = await this.#messages(person);
       const found = [...messages.values()].findLast(({ blocks }) =>
@@ -728,6 +729,21 @@ class LaneView {
       }
       await sleep(100);
     }
+  }
+
+  /** Opens the list of what waits, picks nothing from it and is told so; and the inbox. */
+  async looksThrough(): Promise<void> {
+    const person = this.person(0);
+    await this.pressed(0, LIST_ACTIONS.open);
+    const list = await person
+      .waitForView(({ title }) => title === 'Waiting calls', PATIENCE_MS)
+      .catch(() => undefined);
+    if (list !== undefined) {
+      await person.click(list, LIST_ACTIONS.approve);
+      await person.waitForView(({ title }) => title === 'Not decided', PATIENCE_MS).catch(() => undefined);
+      await person.closeView(list, true);
+    }
+    await person.openHome();
   }
 
   /**
@@ -852,13 +868,6 @@ function personOf({ team }: Lane, who: 0 | 1): string {
 
 function named({ id, entry, lane }: Tracked): string {
   return `${entry} (${id}, ${lane.tenant})`;
-}
-
-function sealedText(directory: string): string {
-  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.jsonl') && !name.endsWith('.checkpoints.jsonl'))
-    .map((name) => readFileSync(join(directory, name), 'utf8'))
-    .join('');
 }
 
 function isUnderGrant({ termsText }: ProposalRecord): boolean {

@@ -2,32 +2,24 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import {
   type Change,
-  type Fault,
   PARTS,
   type PartName,
   type SweepInstallation,
-  type SweptPart,
   startSweepInstallation,
 } from './sweep-installation.ts';
+import { Pairs } from './sweep-pairs.ts';
+import { type Aim, anyFired, nameOf, Strike } from './sweep-strike.ts';
 import { type Findings, SweepTraffic } from './sweep-traffic.ts';
 import { tally } from './tally.ts';
 
-/** Where nothing passes a place for so long, another one is tried, and this one again later. */
-const REACHED_WITHIN_MS = 8_000;
 const TRIES = 3;
 /** Longer than any permit and lease lasts. */
 const LONG_FREEZE_MS = 7_000;
 const LONG_FREEZES = 0.06;
 
-/** One fault after the other; or one in each part at a time, whenever each comes by. */
-export type Way = 'alone' | 'together';
-const WAYS: readonly Way[] = ['alone', 'together'];
-
-export interface Aim extends Fault {
-  readonly part: PartName;
-  /** Passed while the part starts. */
-  readonly atStart: boolean;
-}
+/** One fault after the other; or two at a time, in two parts. */
+export type Way = 'alone' | 'pairs';
+const WAYS: readonly Way[] = ['alone', 'pairs'];
 
 interface Injected {
   readonly name: string;
@@ -88,8 +80,12 @@ export class Sweep {
   readonly #known = new Set<string>();
   readonly #places = new Set<string>();
   readonly #unreached: string[] = [];
-  readonly #queues: Record<Way, Aim[]> = { alone: [], together: [] };
-  readonly #done: Record<Way, number> = { alone: 0, together: 0 };
+  /** Those that were reached at some time, in any order. */
+  readonly #reached: Aim[] = [];
+  readonly #pairs = new Pairs();
+  readonly #paired = new Set<Aim>();
+  readonly #queues: Record<Way, Aim[]> = { alone: [], pairs: [] };
+  readonly #done: Record<Way, number> = { alone: 0, pairs: 0 };
   #aims = 0;
 
   constructor(options: SweepOptions) {
@@ -99,11 +95,11 @@ export class Sweep {
   /** What was covered of what there is. */
   summary(): string {
     const minutes = ((performance.now() - this.#began) / 60_000).toFixed(1);
-    const { alone, together } = this.#done;
+    const { alone, pairs } = this.#done;
     const never = new Set(this.#unreached);
     return (
-      `kill sweep: ${alone + together} faults in ${minutes} minutes. Of the ${this.#aims} that ${this.#places.size} places make, ` +
-      `one by one: ${alone}, several parts at a time: ${together}; waited for in vain: ${never.size}`
+      `kill sweep: ${alone + pairs} faults in ${minutes} minutes. Of the ${this.#aims} that ${this.#places.size} places make, ` +
+      `one by one: ${alone}, in pairs: ${this.#paired.size}; waited for in vain: ${never.size}. ${this.#pairs.summary()}`
     );
   }
 
@@ -111,64 +107,99 @@ export class Sweep {
     return [...new Set(this.#unreached)].sort();
   }
 
-  async run(world: World, way: Way): Promise<void> {
+  /** @param own what this world does, for as long as there is something of it left to do. */
+  async run(world: World, own: Way): Promise<void> {
     let ended = false;
     while (!ended) {
       const round: Injected[] = [];
       world.traffic.begin();
-      const hands = way === 'alone' ? [undefined] : PARTS;
-      const left = await Promise.all(hands.map((part) => this.#hand(world, way, part, round)));
-      ended = left.every((more) => !more) || this.#over();
+      ended = !(await this.#strikes(world, own, round)) || this.#over();
       await this.#rest(world, round);
       ended ||= this.#over();
     }
   }
 
   /** @returns whether there is more to do. */
-  async #hand(world: World, way: Way, part: PartName | undefined, round: Injected[]): Promise<boolean> {
+  async #strikes(world: World, own: Way, round: Injected[]): Promise<boolean> {
     while (!this.#over() && round.length < this.#options.faultsARound) {
-      const taken = this.#take(world, way, part);
-      if (taken === undefined) {
-        if (this.#options.only === undefined) return false;
-        // What it aims at has not come into sight yet.
-        await sleep(200);
-        continue;
-      }
-      const { aim, of } = taken;
-      const name = nameOf(aim);
-      if (await this.#inject(world, aim)) {
-        const row = rowOf(aim, way);
-        round.push({ name, row });
-        this.#done[of] += 1;
-        if (this.#options.until === undefined) tally(row).injected();
-        if (this.#options.only !== undefined) this.#queues[of].push(aim);
-        continue;
-      }
-      const tries = (this.#tries.get(name) ?? 0) + 1;
-      this.#tries.set(name, tries);
-      if (tries < TRIES || this.#options.only !== undefined) this.#queues[of].push(aim);
-      else this.#unreached.push(name);
+      this.#enqueue(world);
+      const pair = own === 'pairs' || this.#queues.alone.length === 0 ? this.#takePair() : undefined;
+      const aim = pair === undefined ? this.#queues.alone.shift() : undefined;
+      if (pair !== undefined) await this.#strikePair(world, pair, round);
+      else if (aim !== undefined) await this.#strike(world, aim, round);
+      else if (this.#options.only === undefined) return false;
+      // What it aims at has not come into sight yet.
+      else await sleep(200);
     }
     return true;
+  }
+
+  /** Undefined: there is none, or the sweep is aimed at one place. */
+  #takePair(): readonly [Aim, Aim] | undefined {
+    if (this.#options.only !== undefined) return undefined;
+    const pair = this.#pairs.next(this.#queues.pairs, shuffled(this.#reached, this.#options.random));
+    this.#queues.pairs = this.#queues.pairs.filter((aim) => pair?.includes(aim) !== true);
+    return pair;
+  }
+
+  async #strike(world: World, aim: Aim, round: Injected[]): Promise<void> {
+    const strike = await Strike.begin(world, aim);
+    if ((await anyFired([strike])) && aim.signal === 'SIGSTOP') await this.#hold();
+    const fired = await strike.end();
+    if (fired) this.#injected(aim, rowOf(aim), 'alone', round);
+    if (this.#options.only !== undefined) this.#queues.alone.push(aim);
+    else if (!fired) this.#again('alone', aim);
+  }
+
+  /** Whichever is passed first: its part stays down or frozen until the other one is met as well. */
+  async #strikePair(world: World, aims: readonly [Aim, Aim], round: Injected[]): Promise<void> {
+    const both = await Promise.all(aims.map((aim) => Strike.begin(world, aim)));
+    if (await anyFired(both)) {
+      const waiting = both.filter(({ fired }) => !fired);
+      if (waiting.length === 0 || (await anyFired(waiting))) await this.#hold();
+    }
+    const waiting = both.filter(({ fired }) => !fired);
+    for (const strike of waiting) await strike.end();
+    // Even so late: the other part is still down.
+    const paired = waiting.length < 2 && both.every(({ fired }) => fired);
+    const down = both.filter((strike) => !waiting.includes(strike));
+    for (const strike of shuffled(down, this.#options.random)) await strike.end();
+    if (paired) this.#pairs.met(...aims);
+    for (const { aim, fired } of both) {
+      if (paired) this.#paired.add(aim);
+      if (fired) this.#injected(aim, paired ? PAIRS_ROW : rowOf(aim), 'pairs', round);
+      // One that was in a pair before was only lent to this one.
+      if (!this.#paired.has(aim)) this.#again('pairs', aim);
+    }
+  }
+
+  #injected(aim: Aim, row: string, way: Way, round: Injected[]): void {
+    round.push({ name: nameOf(aim), row });
+    this.#done[way] += 1;
+    if (!this.#reached.includes(aim)) this.#reached.push(aim);
+    if (this.#options.until === undefined) tally(row).injected();
+  }
+
+  #again(way: Way, aim: Aim): void {
+    const name = `${nameOf(aim)}${way === 'pairs' ? ', in a pair' : ''}`;
+    const tries = (this.#tries.get(name) ?? 0) + 1;
+    this.#tries.set(name, tries);
+    if (tries < TRIES) this.#queues[way].push(aim);
+    else this.#unreached.push(name);
+  }
+
+  /** How long a part stays as it is. */
+  async #hold(): Promise<void> {
+    const { random } = this.#options;
+    // Mostly a hiccup.
+    await sleep(random() < LONG_FREEZES ? LONG_FREEZE_MS : 200 + random() * 1_000);
   }
 
   #over(): boolean {
     const { seconds, points = Number.POSITIVE_INFINITY, until } = this.#options;
     if (until?.test(this.problems.join('\n'))) return true;
-    if (this.#done.alone + this.#done.together >= points) return true;
+    if (this.#done.alone + this.#done.pairs >= points) return true;
     return performance.now() - this.#began > seconds * 1_000;
-  }
-
-  /** Where one way has nothing left, the other one's. */
-  #take(world: World, way: Way, part: PartName | undefined): { aim: Aim; of: Way } | undefined {
-    this.#enqueue(world);
-    for (const of of [way, ...WAYS.filter((other) => other !== way)]) {
-      const queue = this.#queues[of];
-      const at = queue.findIndex((aim) => part === undefined || aim.part === part);
-      const [aim] = at < 0 ? [] : queue.splice(at, 1);
-      if (aim !== undefined) return { aim, of };
-    }
-    return undefined;
   }
 
   /** Also those that came into sight by now: what a part does after a fault is swept as well. */
@@ -205,46 +236,6 @@ export class Sweep {
     }
   }
 
-  /** @returns whether the place was reached. Afterwards the part runs again. */
-  async #inject(world: World, aim: Aim): Promise<boolean> {
-    const part = world.installation.parts[aim.part];
-    // The whole text of a script is sent where Redis has lost it.
-    if (aim.what.endsWith('(eval)')) await world.redis.script('FLUSH');
-    let id = -1;
-    if (aim.atStart) {
-      await part.stop();
-      let up = false;
-      const started = part
-        .start(aim, (given) => {
-          id = given;
-        })
-        .finally(() => {
-          up = true;
-        });
-      // However slowly it starts: what froze on the way is thawed by nobody else.
-      while (!up && !part.hasFired(id)) await sleep(10);
-      if (await reached(part, () => id)) await this.#afterwards(aim, part);
-      await started;
-    } else {
-      id = part.arm(aim);
-      if (await reached(part, () => id)) await this.#afterwards(aim, part);
-    }
-    if (!part.hasFired(id)) {
-      await part.disarm(id);
-      if (part.hasFired(id)) await this.#afterwards(aim, part);
-    }
-    if (!part.running) await part.start();
-    return part.hasFired(id);
-  }
-
-  async #afterwards({ signal }: Aim, part: SweptPart): Promise<void> {
-    if (signal === 'SIGKILL') return part.ended();
-    const { random } = this.#options;
-    // Mostly a hiccup.
-    await sleep(random() < LONG_FREEZES ? LONG_FREEZE_MS : 200 + random() * 1_000);
-    part.thaw();
-  }
-
   /** Everything comes to rest, and is looked at. */
   async #rest(world: World, round: readonly Injected[]): Promise<void> {
     const { installation, traffic } = world;
@@ -276,21 +267,10 @@ function problemsIn({ lost, doubled, stuck, auditVerified, auditSays }: Findings
   return [...lost, ...doubled, ...stuck, ...(auditVerified ? [] : [`audit: ${auditSays}`])];
 }
 
-async function reached(part: SweptPart, fault: () => number): Promise<boolean> {
-  const until = performance.now() + REACHED_WITHIN_MS;
-  while (performance.now() < until) {
-    if (part.hasFired(fault())) return true;
-    await sleep(10);
-  }
-  return part.hasFired(fault());
-}
+const PAIRS_ROW = 'kill sweep: pairs, in two parts at a time';
 
-function rowOf({ signal, part }: Aim, way: Way): string {
-  return way === 'together' ? 'kill sweep: several parts at a time' : `kill sweep: ${signal}, ${part}`;
-}
-
-function nameOf({ part, what, when, nth, signal }: Aim): string {
-  return `${signal} ${part} ${when} ${what} ${nth}`;
+function rowOf({ signal, part }: Aim): string {
+  return `kill sweep: ${signal}, ${part}`;
 }
 
 function shuffled<T>(items: readonly T[], random: () => number): T[] {
