@@ -23,6 +23,8 @@ export interface InstallationOptions {
   readonly credentials: string;
   /** How Slack reaches the approval service. Default `socket`. */
   readonly mode?: 'socket' | 'http';
+  /** Both parts answer `/health` and `/ready`, each on a free port. In HTTP mode the approval service does anyway. */
+  readonly answering?: boolean;
 }
 
 /** Redis, Slack, an approval service and an executor on this machine, each a process of its own as in production. */
@@ -47,7 +49,7 @@ export class PartFailed extends Error {
 
 /** Everything up, the switch not armed. What was started is stopped again where a part fails. */
 export async function startInstallation(options: InstallationOptions): Promise<Installation> {
-  const { directory, mode = 'socket' } = options;
+  const { directory, mode = 'socket', answering = false } = options;
   const stops: (() => Promise<unknown>)[] = [];
   const stop = async () => {
     for (const end of stops.splice(0).reverse()) await end();
@@ -77,6 +79,7 @@ export async function startInstallation(options: InstallationOptions): Promise<I
       COUNTERSIGN_POLICY: policyPath,
       COUNTERSIGN_TOOLS: toolsPath,
       COUNTERSIGN_PROPOSAL_KEY: keys.COUNTERSIGN_PROPOSAL_KEY,
+      ...(answering ? { PORT: '0' } : {}),
     };
     const tokens = world.workspaces.flatMap(({ installation }) => installation?.botToken ?? []);
     const approvals = new PartProcess('start', directory, {
@@ -134,7 +137,7 @@ export class PartProcess {
     return this.#child.pid;
   }
 
-  /** Where it listens for Slack, in HTTP mode. */
+  /** Where it listens for Slack, in HTTP mode, and answers `/health` and `/ready`. */
   get port(): number | undefined {
     return this.#port;
   }

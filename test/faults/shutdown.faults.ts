@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { verifyAudit } from '../../src/audit-files/verify.ts';
 import { auditKeyId, auditPublicKeyOf } from '../../src/core/audit/checkpoint.ts';
@@ -14,6 +14,8 @@ import {
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
 import { ledgerPolicy } from './ledger-policy.ts';
+import { expectWell, health, readiness } from './part-health.ts';
+import { sealedLines } from './sealed-lines.ts';
 import { type Tally, tally } from './tally.ts';
 
 /**
@@ -57,14 +59,30 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Asks the process to end; `meanwhile` happens while it does. It ends by itself, or the test fails. */
+/**
+ * Asks the process to end; `meanwhile` happens while it does. It ends by itself, or the test fails; and from when it says
+ * that it stops, no balancer is told to send anything there.
+ */
 async function terminated(part: PartProcess, meanwhile: () => unknown = () => {}): Promise<string> {
   const { pid } = part;
   const said = readFileSync(part.logPath, 'utf8').length;
+  const log = () => readFileSync(part.logPath, 'utf8').slice(said);
+  const sentThere: number[] = [];
   process.kill(pid, 'SIGTERM');
+  const looking = (async () => {
+    while (isAlive(pid)) {
+      const stopping = log().includes('"stopping"');
+      const told = await readiness(part);
+      if (stopping && told === 200) sentThere.push(told);
+      await sleep(20);
+    }
+  })();
   await meanwhile();
   await expect.poll(() => isAlive(pid), WAIT).toBe(false);
-  return readFileSync(part.logPath, 'utf8').slice(said);
+  await looking;
+  expect(sentThere).toEqual([]);
+  expect(await readiness(part)).toBe('gone');
+  return log();
 }
 
 function verdict(): string {
@@ -80,17 +98,16 @@ async function auditVerifies(row: Tally): Promise<void> {
 
 /** Places in the stream of what lies in the files. */
 function sealedPlaces(): Set<string> {
-  const lines = readdirSync(world.auditDirectory, { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.jsonl') && !path.endsWith('.checkpoints.jsonl'))
-    .flatMap((path) => readFileSync(join(world.auditDirectory, path), 'utf8').split('\n').filter(Boolean));
   return new Set(
-    lines.flatMap((line) => (JSON.parse(line) as { entry?: { place: string } }).entry?.place ?? []),
+    sealedLines(world.auditDirectory).flatMap(
+      (line) => (JSON.parse(line) as { entry?: { place: string } }).entry?.place ?? [],
+    ),
   );
 }
 
 describe('SIGTERM to the executor', () => {
   it('lets running calls end, takes no new ones, and leaves nothing', async () => {
-    world = await startLedgerInstallation('socket', POLICY);
+    world = await startLedgerInstallation('socket', POLICY, { answering: true });
     const calls = await propose(5, 'in hand');
     for (const { id } of calls) await approve(id);
     await expect.poll(() => world.ledger().length, WAIT).toBe(5);
@@ -101,7 +118,12 @@ describe('SIGTERM to the executor', () => {
     const row = tally('SIGTERM to the executor');
     row.injected();
     const log = await terminated(world.executor, async () => {
-      await expect.poll(() => readFileSync(world.executor.logPath, 'utf8'), WAIT).toContain('stopping');
+      await expect.poll(() => readiness(world.executor), WAIT).toBe(503);
+      expect(await health(world.executor)).toMatchObject({
+        status: 'ok',
+        stopping: true,
+        redis: { ok: true },
+      });
       await world.ana.click(card, ACTIONS.approve);
       world.letGo();
     });
@@ -119,7 +141,7 @@ describe('SIGTERM to the executor', () => {
   });
 
   it('gives up a call that does not end, says so, and nobody runs it again', async () => {
-    world = await startLedgerInstallation('socket', POLICY);
+    world = await startLedgerInstallation('socket', POLICY, { answering: true });
     const [call] = await propose(1, 'endless');
     if (call === undefined) throw new Error('none');
     await approve(call.id);
@@ -141,7 +163,7 @@ describe('SIGTERM to the executor', () => {
 
 describe.each(['socket', 'http'] as const)('SIGTERM to the approval service, in %s mode', (mode) => {
   it('answers the clicks in hand, seals everything, and whoever starts next goes on', async () => {
-    world = await startLedgerInstallation(mode, POLICY);
+    world = await startLedgerInstallation(mode, POLICY, { answering: true });
     world.letGo();
     const people = ['U0ANA', 'U0BEN'].map(
       (user) => new SlackPerson(world.slack.url, { team: 'T0ACME', user }),
@@ -195,10 +217,11 @@ describe.each(['socket', 'http'] as const)('SIGTERM to the approval service, in 
 
 describe('SIGTERM where nothing answers', () => {
   it('with Slack down, the approval service ends by itself and everything is sealed', async () => {
-    world = await startLedgerInstallation('socket', POLICY);
+    world = await startLedgerInstallation('socket', POLICY, { answering: true });
     world.letGo();
     await propose(3, 'unseen');
     world.slack.faults.downFor(600_000);
+    await expect.poll(() => readiness(world.approvals), WAIT).toBe(503);
     const row = tally('SIGTERM with Slack down');
     row.injected();
     expect(await terminated(world.approvals)).toContain('"stopped"');
@@ -213,13 +236,19 @@ describe('SIGTERM where nothing answers', () => {
   });
 
   it('with Redis gone, both end by themselves and say what is left', async () => {
-    world = await startLedgerInstallation('socket', POLICY);
+    world = await startLedgerInstallation('socket', POLICY, { answering: true });
     world.letGo();
     const [call] = await propose(1, 'before');
     if (call === undefined) throw new Error('none');
     await approve(call.id);
     await expect.poll(() => status(call.id), WAIT).toBe('succeeded');
     await world.redis.stop();
+    for (const part of [world.approvals, world.executor]) {
+      await expect
+        .poll(() => health(part), WAIT)
+        .toMatchObject({ status: 'failing', redis: { ok: false, problem: 'Redis does not answer' } });
+      expect(await readiness(part)).toBe(503);
+    }
     const row = tally('SIGTERM with Redis gone');
     row.injected(2);
     const [approvals, executor] = await Promise.all([
@@ -231,6 +260,7 @@ describe('SIGTERM where nothing answers', () => {
     // What was written and not yet signed is signed by whoever seals next.
     await world.redis.restart();
     await world.approvals.start();
+    await expectWell(world.approvals);
     // Once the lease has lapsed that could not be given back.
     await expect.poll(verdict, WAIT).toBe('intact');
     row.audit(true);

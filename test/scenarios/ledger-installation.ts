@@ -58,6 +58,7 @@ export interface LedgerInstallation extends Omit<Installation, 'stop'> {
 export async function startLedgerInstallation(
   mode: 'socket' | 'http' = 'socket',
   policyText = POLICY,
+  { answering = false } = {},
 ): Promise<LedgerInstallation> {
   // Inside the package, so that the tools module finds its dependencies.
   mkdirSync(join(ROOT, '.countersign'), { recursive: true });
@@ -72,6 +73,7 @@ export async function startLedgerInstallation(
     directory,
     port: 0,
     mode,
+    answering,
     policyText,
     toolsModule: toolsModule(ledgerPath, releasePath),
     credentials,
