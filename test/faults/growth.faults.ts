@@ -81,7 +81,7 @@ it('cycle after cycle: no process keeps memory, files or connections, and Redis 
   const people = new People(world, agent);
   row.injected();
 
-  const watched = new Map(Object.entries({ approvals, executor, agent }));
+  const watched = new Map(Object.entries({ approvals: approvals.child, executor: executor.child, agent }));
   const series = new Series();
   const until = performance.now() + SECONDS * 1_000;
   let flippedAt = performance.now();

@@ -20,13 +20,17 @@ export class PreloadedParts {
     this.#variables = variables;
   }
 
-  /** As an operator starts it; resolves once it is ready. */
-  async cli(part: string, envPath: string, command: 'start' | 'executor'): Promise<ChildProcess> {
+  /** As an operator starts it; resolves once it is ready, and says where it answers. */
+  async cli(
+    part: string,
+    envPath: string,
+    command: 'start' | 'executor',
+  ): Promise<{ readonly child: ChildProcess; readonly port: number | undefined }> {
     const log = openSync(join(this.#directory, `${part}.log`), 'a');
     const child = this.#spawn(part, [CLI, '--env', envPath, command], ['ignore', log, 'inherit', 'ipc']);
     const ready = await Promise.race([once(child, 'message'), once(child, 'exit')]);
     if (typeof ready[0] !== 'object') throw new Error(`${part} ended with ${ready[0]} before it was ready`);
-    return child;
+    return { child, port: (ready[0] as { port?: number }).port };
   }
 
   /** A program of this directory that reads lines and writes lines. */

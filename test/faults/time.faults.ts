@@ -15,6 +15,7 @@ import {
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
 import { ledgerPolicy } from './ledger-policy.ts';
+import { type Answering, expectWell } from './part-health.ts';
 import { PreloadedParts } from './preloaded-parts.ts';
 import { tally } from './tally.ts';
 
@@ -38,9 +39,10 @@ describe('a clock steps by an hour', () => {
   const heard: { entry: string; proposed?: ProposalId; result?: unknown; error?: string; now: number }[] = [];
   const left: ProposalId[] = [];
   let agent: ChildProcess;
+  let answering: readonly Answering[];
 
   beforeAll(async () => {
-    world = await startLedgerInstallation('socket', POLICY);
+    world = await startLedgerInstallation('socket', POLICY, { answering: true });
     world.letGo();
     began = await world.store.now();
     // The same parts again, each over a clock that can be set.
@@ -48,7 +50,7 @@ describe('a clock steps by an hour', () => {
     for (const part of PARTS) step(part, 0);
     const variables = (which: string) => ({ SHIFTED_CLOCK: clockFile(which) });
     parts = new PreloadedParts(world.directory, new URL('./shifted-clock.mjs', import.meta.url), variables);
-    await Promise.all([
+    answering = await Promise.all([
       parts.cli('approvals', world.approvals.envPath, 'start'),
       parts.cli('executor', world.executor.envPath, 'executor'),
     ]);
@@ -131,8 +133,11 @@ describe('a clock steps by an hour', () => {
     left.push(after);
     await world.card(after);
 
+    // A clock that is wrong is no reason to send people elsewhere, nor that it is set right.
+    await expectWell(...answering);
     for (const one of which) step(one, 0);
     row.injected(which.length);
+    await expectWell(...answering);
     expect(await status(approve)).toBe('succeeded');
     expect(await status(deny)).toBe('denied');
   });
