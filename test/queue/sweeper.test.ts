@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import { StoreUnavailable } from '../../src/core/proposal/proposal-store.ts';
+import type { ProposalTerms } from '../../src/core/proposal/proposal-terms.ts';
 import { Sweeper } from '../../src/queue/sweeper.ts';
+import { proposalKey } from '../../src/redis/keys.ts';
 import { redisForTests } from '../redis-for-tests.ts';
 import { RunningParts, until } from './running-parts.ts';
 
@@ -103,6 +105,35 @@ describe('the sweeper', () => {
     await sweeping.sweep();
     clock = 1_000;
     expect(await sweeping.sweep()).toMatchObject({ woken: 2 });
+  });
+
+  it('says once of a record that somebody wrote to that it cannot be settled, tries less and less often, and does the rest', async () => {
+    const lapsing = { change: (terms: ProposalTerms) => ({ ...terms, deadline: terms.createdAt + 20 }) };
+    const damaged = proposalKey((await parts.propose(lapsing)).terms.id);
+    await server.client.rename(damaged, `${damaged}:aside`);
+    await server.client.set(damaged, 'no record of ours');
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    let tried = 0;
+    const store = {
+      due: (limit: number) => parts.store.due(limit),
+      expire: (id: ProposalId) => {
+        tried += 1;
+        return parts.store.expire(id);
+      },
+      declareUnknown: (id: ProposalId, why: string) => parts.store.declareUnknown(id, why),
+      fireTimers: (id: ProposalId) => parts.store.fireTimers(id),
+    };
+    const sweeping = sweeper({ store });
+    for (; clock < 20_000; clock += 1_000) await sweeping.sweep();
+    expect(tried).toBe(4);
+    expect(parts.logged.filter((line) => line.includes('could not expire'))).toHaveLength(1);
+    const other = await parts.propose({ ...lapsing, args: { ticket: 'T-2' } });
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    await sweeping.sweep();
+    expect(await parts.statusOf(other.terms.id)).toBe('expired');
+    await server.client.rename(`${damaged}:aside`, damaged);
+    clock += 30_000;
+    expect(await sweeping.sweep()).toMatchObject({ expired: 1 });
   });
 
   it('goes on through an outage, and says so once', async () => {

@@ -5,13 +5,11 @@ import { AgentId } from '../../src/core/identity/ids.ts';
 import { newProposalId, shardOfProposal } from '../../src/core/proposal/proposal-id.ts';
 import { NotHeldByReplicas } from '../../src/core/proposal/proposal-store.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
-import { ProposalHandle } from '../../src/guard/proposal-handle.ts';
+import { createGuard } from '../../src/create-guard.ts';
 import { Execution } from '../../src/queue/execution.ts';
-import { Waiter } from '../../src/queue/waiter.ts';
 import { AuditStreamRedis } from '../../src/redis/audit-stream-redis.ts';
 import { HeldByReplicas } from '../../src/redis/held-by-replicas.ts';
 import { fenceKey } from '../../src/redis/keys.ts';
-import { ProposalNewsRedis } from '../../src/redis/proposal-news-redis.ts';
 import { RunningParts, SHARDS } from '../queue/running-parts.ts';
 import { ANA, approvalOf, closeTicketWith, PROPOSAL_KEY, sealedCall } from '../queue/sealed-call.ts';
 import { ReplicatedRedis } from './replicated-for-tests.ts';
@@ -203,25 +201,28 @@ describe('a master without its replica', () => {
   it('[decision:one-winner] tells nobody, on a card or as an answer, of a decision that a failover could take back', async () => {
     const call = await parts.propose();
     const { id } = call.terms;
+    const guard = createGuard({
+      policy: parts.policy,
+      tools: [closeTicketWith(() => {})],
+      redis: redis.master.connectionOptions,
+      replicas: 1,
+      shards: SHARDS,
+      proposalKey: PROPOSAL_KEY,
+      logger: parts.logger,
+    });
+    onTestFinished(() => guard.close());
+    const attached = () => guard.attach(id, call.terms.context);
+    const agents = await attached();
     const approval = approvalOf(call, ANA, { at: await parts.store.now() });
     lag();
     await expect(parts.store.decide(approval)).rejects.toBeInstanceOf(NotHeldByReplicas);
     expect((await parts.store.read(id))?.state.status).toBe('approved');
-    const guard = {
-      store: parts.store,
-      waiter: new Waiter({
-        store: parts.store,
-        news: new ProposalNewsRedis({ subscriber: parts.subscriber, shards: SHARDS }),
-      }),
-      dispatch: parts.dispatch,
-      proposalKeys: [PROPOSAL_KEY] as const,
-      closing: new AbortController().signal,
-      logger: parts.logger,
-    };
-    const agents = new ProposalHandle(call, guard);
-    expect(await Promise.allSettled([parts.store.readHeld(id), agents.status()])).toMatchObject([
+    const unsure = { status: 'rejected', reason: { code: 'unavailable' } };
+    const reads = [parts.store.readHeld(id), agents.status(), attached()];
+    expect(await Promise.allSettled(reads)).toMatchObject([
       { status: 'rejected', reason: expect.any(NotHeldByReplicas) },
-      { status: 'rejected', reason: { code: 'unavailable' } },
+      unsure,
+      unsure,
     ]);
     goOn();
     const told = async () => await agents.status().catch(() => undefined);
