@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Command, type Redis } from 'ioredis';
 import type { ClusterConnection, NodeAddress, NodeConnection } from './redis-address.ts';
-import { refusedCertificate, rememberRefusedCertificates } from './refused-certificate.ts';
+import { certificateProblem, rememberRefusedCertificates } from './refused-certificate.ts';
 
 const SLOTS = 16_384;
 /** How long a command waits for the connection to its node. Afterwards it is refused, and is never sent. */
@@ -29,6 +29,8 @@ export class ClusterClient extends Cluster {
   /** The nodes that the address names. */
   readonly known: readonly NodeAddress[];
   readonly nodeSettings: NodeConnection;
+  /** By the names of nodes: where a connection is refused it ends, and another one takes its place. */
+  readonly #refused = new Map<string, string>();
   #refreshedAt = Number.NEGATIVE_INFINITY;
   #refreshing: NodeJS.Timeout | undefined;
 
@@ -50,8 +52,13 @@ export class ClusterClient extends Cluster {
     this.known = cluster;
     this.nodeSettings = nodeSettings;
     rememberRefusedCertificates(this, 'node error');
+    this.on('node error', (error: unknown, name: string) => {
+      const problem = certificateProblem(error);
+      if (problem !== undefined) this.#refused.set(name, problem);
+    });
     this.on('+node', (node: Redis) => {
       rememberRefusedCertificates(node);
+      node.on('ready', () => this.#refused.delete(nodeText(node)));
       if (node.status === 'wait') node.connect().catch(() => {});
     });
     // Its place may be taken by another node, or it comes back: ioredis itself would wait for the next command's MOVED.
@@ -68,6 +75,11 @@ export class ClusterClient extends Cluster {
     const connections = new Map(this.nodes('all').map((node) => [nodeText(node), node]));
     const names = new Set(this.slots.flatMap(([holder]) => (holder === undefined ? [] : [holder])));
     return new Map([...names].sort().map((name) => [name, connections.get(name)]));
+  }
+
+  /** Why there is no connection to the node of this name, where its certificate is why. */
+  refusedCertificateOf(name: string): string | undefined {
+    return this.#refused.get(name);
   }
 
   /** The slot of a key, and the name of the master that its commands go to. */
@@ -138,12 +150,19 @@ export class ClusterClient extends Cluster {
       if (node?.status === 'ready') return node;
       if (this.status === 'end') throw new NodeAway('the connection is closed');
       if (performance.now() > until) {
-        throw new NodeAway(node ? awayText(node) : 'the node that holds the key is not known');
+        throw new NodeAway(
+          node ? this.#awayText(nodeText(node)) : 'the node that holds the key is not known',
+        );
       }
       if (node?.status === 'wait') node.connect().catch(() => {});
       this.refreshSlotsSoon();
       await sleep(LOOK_AGAIN_MS);
     }
+  }
+
+  #awayText(name: string): string {
+    const refused = this.#refused.get(name);
+    return `no connection to the node ${name}${refused === undefined ? '' : `: ${refused}`}`;
   }
 
   /** Asks who holds which slots, at most every REFRESH_AT_MOST_EVERY_MS, however many want to know. */
@@ -167,11 +186,6 @@ export function addressOfNode({ options }: Redis): NodeAddress {
 export function nodeText(node: Redis): string {
   const { host, port } = addressOfNode(node);
   return `${host}:${port}`;
-}
-
-function awayText(node: Redis): string {
-  const refused = refusedCertificate(node);
-  return `no connection to the node ${nodeText(node)}${refused === undefined ? '' : `: ${refused}`}`;
 }
 
 function isReady(node: Redis): boolean {

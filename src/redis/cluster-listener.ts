@@ -3,9 +3,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { AbstractConnector, Redis } from 'ioredis';
 import type { ClusterClient } from './cluster-client.ts';
 import type { ClusterConnection, NodeAddress } from './redis-address.ts';
-
-/** An open connection to a node that is gone is cut after this time, where it does not end by itself. */
-const CUT_AFTER_MS = 1_000;
+import { CUT_AFTER_MS, hearEveryError } from './tls-connector.ts';
 
 /**
  * Every node of a Cluster passes on what is published on any of them. So one connection listens, to any node; where that
@@ -46,6 +44,7 @@ function listeningTo(next: () => NodeAddress, tls: ClusterConnection['tls']) {
       this.stream.once('error', (error) => {
         this.firstError = error;
       });
+      hearEveryError(this.stream);
       return this.stream;
     }
   };

@@ -15,6 +15,7 @@ import {
 } from './redis-address.ts';
 import { refusedCertificate, rememberRefusedCertificates } from './refused-certificate.ts';
 import { RepeatingSentinelConnector } from './sentinel-connector.ts';
+import { TlsConnector } from './tls-connector.ts';
 
 /** How long anything waits for Redis before it says `StoreUnavailable`. */
 export const ANSWER_TIMEOUT_MS = 2_000;
@@ -117,20 +118,23 @@ function requireReplicas(replicas: number | undefined): void {
 }
 
 function toCluster(connection: ClusterConnection, settings: NodeConnection) {
-  const redis = new ClusterClient(connection, settings);
+  const redis = new ClusterClient(connection, connection.tls ? { ...settings, ...WITH_TLS } : settings);
   const subscriber = clusterListener(redis, connection);
   rememberRefusedCertificates(subscriber);
   return { redis, subscriber };
 }
 
 function toNode(connection: NodeConnection, settings: NodeConnection) {
-  const all = { ...connection, ...settings, ...(connection.sentinels ? FAILING_OVER : {}) };
+  const reaching = connection.sentinels ? FAILING_OVER : connection.tls ? WITH_TLS : {};
+  const all = { ...connection, ...settings, ...reaching };
   // Else ioredis asks the Sentinels, and talks to the master without TLS, whatever `tls` says.
   if (connection.sentinels && connection.tls) all.enableTLSForSentinelMode = true;
   const both = { redis: new Redis(all), subscriber: new Redis(all) };
   for (const one of Object.values(both)) rememberRefusedCertificates(one);
   return both;
 }
+
+const WITH_TLS: NodeConnection = { Connector: TlsConnector };
 
 /** With Sentinels, the connection has to leave a master that is none any more: also one that is merely frozen. */
 const FAILING_OVER: NodeConnection = {
@@ -187,7 +191,13 @@ export async function mastersOf(redis: RedisClient): Promise<readonly Master[]> 
   await answerOf(redis, async () => {});
   const masters = [...redis.masters()];
   const lost = masters.flatMap(([name, node]) => (node === undefined ? [name] : []));
-  if (lost.length > 0) throw new RedisAway(`no connection to ${lost.join(', ')}: ${BRING_BACK}`);
+  if (lost.length > 0) {
+    const problems = lost.map((name) => {
+      const refused = redis.refusedCertificateOf(name);
+      return refused === undefined ? `no connection to ${name}: ${BRING_BACK}` : `${name}: ${refused}`;
+    });
+    throw new RedisAway(problems.join('\n'));
+  }
   if (!redis.whole) {
     throw new RedisAway('some slots of the Cluster have no master. Type: redis-cli --cluster fix HOST:PORT');
   }
@@ -244,9 +254,16 @@ export async function answerOf<T>(
 }
 
 function late(redis: Redis | Cluster, timeoutMs: number): StoreUnavailable {
+  return notStanding(redis, `no answer in ${timeoutMs} ms (connection: ${redis.status})`);
+}
+
+function closed(redis: Redis | Cluster): StoreUnavailable {
+  return notStanding(redis, 'the connection is closed');
+}
+
+function notStanding(redis: Redis | Cluster, what: string): StoreUnavailable {
   const refused = redis.status === 'ready' ? undefined : refusedCertificate(redis);
-  if (refused !== undefined) return new RedisAway(refused);
-  return unavailable(`no answer in ${timeoutMs} ms (connection: ${redis.status})`);
+  return refused === undefined ? unavailable(what) : new RedisAway(refused);
 }
 
 const waitingForReady = new WeakMap<Redis | Cluster, Promise<void>>();
@@ -255,7 +272,7 @@ const waitingForReady = new WeakMap<Redis | Cluster, Promise<void>>();
 function ready(redis: Redis | Cluster): Promise<void> {
   const waiting = waitingForReady.get(redis);
   if (waiting) return waiting;
-  if (redis.status === 'end') return Promise.reject(unavailable('the connection is closed'));
+  if (redis.status === 'end') return Promise.reject(closed(redis));
   if (redis.status === 'wait') redis.connect().catch(() => {});
   const stands = new Promise<void>((resolve, reject) => {
     const done = () => {
@@ -269,7 +286,7 @@ function ready(redis: Redis | Cluster): Promise<void> {
     };
     const isEnd = () => {
       done();
-      reject(unavailable('the connection is closed'));
+      reject(closed(redis));
     };
     redis.on('ready', isReady);
     redis.on('end', isEnd);

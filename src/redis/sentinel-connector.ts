@@ -1,4 +1,6 @@
 import { type Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis';
+import type { NodeConnection } from './redis-address.ts';
+import { hearEveryError, TlsConnector } from './tls-connector.ts';
 
 type Connecting = Parameters<SentinelConnector['connect']>;
 type Connected = ReturnType<SentinelConnector['connect']>;
@@ -17,10 +19,13 @@ export class RepeatingSentinelConnector extends SentinelConnector {
   // As ioredis makes one: with all options of its client.
   constructor(options: unknown) {
     super(options as SentinelConnectionOptions);
-    const parts = this as unknown as { connectToSentinel(...given: unknown[]): Redis };
+    const parts = this as unknown as {
+      connectToSentinel(endpoint: unknown, settings?: NodeConnection): Redis;
+    };
     const connectToSentinel = parts.connectToSentinel.bind(this);
-    parts.connectToSentinel = (...given) => {
-      const sentinel = connectToSentinel(...given);
+    const own: NodeConnection = this.options.sentinelTLS ? { Connector: TlsConnector } : {};
+    parts.connectToSentinel = (endpoint, settings) => {
+      const sentinel = connectToSentinel(endpoint, { ...settings, ...own });
       sentinel.on('error', (error) => {
         this.#cause = error;
       });
@@ -40,6 +45,7 @@ export class RepeatingSentinelConnector extends SentinelConnector {
         this.#again = false;
         this.#cause = undefined;
         const stream = await super.connect(emitWithCause);
+        hearEveryError(stream);
         if (!this.#again) return stream;
         stream.destroy();
       }

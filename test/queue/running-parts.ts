@@ -13,6 +13,7 @@ import { DispatchBullMQ } from '../../src/queue/dispatch-bullmq.ts';
 import type { ExecutionParts } from '../../src/queue/execution.ts';
 import { openRedis, type RedisClient } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
+import type { RedisConnection } from '../../src/redis/redis-address.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import {
   ANA,
@@ -46,7 +47,7 @@ export class RunningParts {
   /** As the approval service renews the permits; a test may stop it. */
   readonly renewal: NodeJS.Timeout;
 
-  constructor(connection: { path: string }, { replicas = 0 }: { replicas?: number } = {}) {
+  constructor(connection: RedisConnection, { replicas = 0 }: { replicas?: number } = {}) {
     this.#connections = openRedis({ connection, replicas, name: 'test', onError: () => {} });
     this.redis = this.#connections.redis;
     this.store = new ProposalStoreRedis({
