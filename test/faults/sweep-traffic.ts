@@ -55,7 +55,7 @@ interface Tracked {
   readonly entry: string;
   readonly scenario: Scenario;
   /** In which it may end. */
-  readonly ends: readonly ProposalStatus[];
+  ends: readonly ProposalStatus[];
   readonly card: boolean;
   /** By the clock of this machine. */
   readonly since: number;
@@ -301,6 +301,9 @@ export class SweepTraffic {
 
   private async grant(lane: Lane, view: LaneView): Promise<void> {
     const one = await this.#propose(lane, 'grant', 'ledger.grant', RUNS);
+    // The round before may have left its grant standing, and the click that revokes it may still be on its way.
+    const asked = await this.#store.read(one.id);
+    if (asked !== undefined && isUnderGrant(asked)) one.ends = [...RUNS, 'halted'];
     await this.#form(one, view, ACTIONS.grant, 'Allow more like this', async (person, form) => {
       const shown = await person.submit(form, {
         cs_grant_uses_number: { type: 'number_input', value: '1' },
