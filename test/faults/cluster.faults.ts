@@ -15,6 +15,8 @@ import { tally } from './tally.ts';
 
 /** As long as something has to be seen not to happen. */
 const LOOK_MS = 1_500;
+/** Three times as long as the nodes wait until they give a silent one up. */
+const FROZEN_MS = 4_500;
 const SHARDS = 16;
 const LANES = 4;
 /** They lie on all three masters, as the Cluster begins. */
@@ -253,6 +255,47 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
     const found = await house.check(row);
     console.log(`two masters killed: works again after ${inSeconds([took])} s; ${house.counts}`);
     expect(found).toEqual(NOTHING_FOUND);
+  });
+
+  it('[switch:off-means-no-start] two masters frozen: nobody may take over, `off` is not confirmed, and all comes back by itself', async () => {
+    const row = tally('Cluster: two masters frozen at once');
+    const took: number[] = [];
+    house.begin();
+    await house.recovered(0);
+    for (let turn = 0; turn < 3; turn++) {
+      await cluster.whole();
+      const masters = await cluster.masters();
+      const frozen = masters.filter((_, i) => i !== turn % masters.length);
+      await house.atRun();
+      for (const master of frozen) master.freeze();
+      row.injected(frozen.length);
+      let off: Promise<boolean>;
+      try {
+        await house.allSay('not ready');
+        await expect(house.proposeOnce()).rejects.toMatchObject({
+          code: expect.stringMatching(/unavailable|writes_disabled/),
+        });
+        off = house.off();
+        // One master of three is no majority: no replica takes over, and nobody may say that all is off.
+        expect(await Promise.race([off, sleep(FROZEN_MS)])).not.toBe(true);
+        expect(await cluster.masters()).toHaveLength(1);
+      } finally {
+        for (const master of frozen) master.thaw();
+      }
+      const back = performance.now();
+      if (!(await off)) await expect.poll(() => house.off(), IN_TIME).toBe(true);
+      await sleep(LOOK_MS);
+      await house.on();
+      took.push(await house.recovered(back));
+    }
+    await cluster.whole();
+    await house.allSay('ready');
+    const found = await house.check(row);
+    console.log(
+      `two masters frozen: 3 times; works again, after an off and an on, after ${inSeconds(took)} s; ${house.counts}`,
+    );
+    expect(found).toEqual(NOTHING_FOUND);
+    expect(house.pids).toEqual(pids);
   });
 });
 
