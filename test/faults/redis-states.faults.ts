@@ -23,7 +23,9 @@ import {
   type LedgerInstallation,
   startLedgerInstallation,
 } from '../scenarios/ledger-installation.ts';
+import { health, readiness } from './part-health.ts';
 import { RedisProxy } from './redis-proxy.ts';
+import { sealedLines } from './sealed-lines.ts';
 import { type Tally, tally } from './tally.ts';
 
 /**
@@ -109,13 +111,13 @@ describe('Redis does not answer', () => {
         row.injected();
         try {
           await bothSay('failing');
-          expect(await readiness()).toEqual([503, 503]);
+          expect(await bothReady()).toEqual([503, 503]);
           await expect(inTime(propose())).rejects.toMatchObject({ code: 'unavailable' });
         } finally {
           await trouble.end();
         }
         await bothSay('ok');
-        expect(await readiness()).toEqual([200, 200]);
+        expect(await bothReady()).toEqual([200, 200]);
         // Who waited through it hears the result; the click is made as soon as Slack and Redis take it.
         await approve(waiting);
         await resultOf(waiting, row);
@@ -139,7 +141,7 @@ describe('Redis does not answer', () => {
     await expect
       .poll(async () => await health<ExecutorHealthReport>(world.executor), WAIT)
       .toMatchObject({ status: 'warning', starts: { ok: false } });
-    expect(await readiness()).toEqual([200, 200]);
+    expect(await bothReady()).toEqual([200, 200]);
     proxy.heal();
     await resultOf(waiting, row);
     row.audit((await verified()) === 'intact');
@@ -226,7 +228,7 @@ describe('Redis answers, and is not as it should be', () => {
       .poll(async () => (await health<HealthReport>(world.approvals)).switch, WAIT)
       .toEqual({ ok: false });
     // People have to reach it, to turn writes on again.
-    expect((await ask(world.approvals, '/ready')).status).toBe(200);
+    expect(await readiness(world.approvals)).toBe(200);
     expect(readFileSync(world.approvals.logPath, 'utf8')).toContain('switch_forgotten');
     await expect(inTime(propose())).rejects.toMatchObject({ code: 'writes_disabled' });
     expect(world.ledger().length).toBe(ran);
@@ -237,13 +239,7 @@ describe('Redis answers, and is not as it should be', () => {
     const next = await propose();
     await approve(next);
     await resultOf(next, row);
-    await world.approvals.stop();
-    const report = auditReport();
-    // What was sealed before stands, and what is missing is named: nothing else is wrong with it.
-    expect(report.verdict).toBe('missing');
-    for (const { verdict } of report.chains) expect(['intact', 'missing']).toContain(verdict);
-    expect(report.chains.some(({ gapCount }) => gapCount > 0)).toBe(true);
-    row.audit(report.findings.length === 0);
+    await auditNamesWhatIsGone(row);
     await startAgain(world.approvals);
   });
 });
@@ -267,6 +263,8 @@ describe('a replica takes over that was cut off before the last flip', () => {
     await promoted.replicaof('NO', 'ONE');
     await world.chen.command('/agent-writes off an incident', CHANNEL);
     await expect.poll(() => waiting.status(), WAIT).toBe('halted');
+    await expect.poll(() => sealedOf(waiting), WAIT).toContain('"proposal.halted"');
+    const gaps = gapsNamed();
 
     proxy.leadTo(replica.socketPath);
     proxy.cut();
@@ -287,6 +285,11 @@ describe('a replica takes over that was cut off before the last flip', () => {
     const next = await propose();
     await approve(next);
     await resultOf(next, row);
+    // The files keep what this Redis never heard of.
+    await auditNamesWhatIsGone(row);
+    expect(gapsNamed()).toBeGreaterThan(gaps);
+    expect(sealedOf(waiting)).toContain('"proposal.halted"');
+    expect(sealedOf(next)).toContain('"proposal.approved"');
   });
 });
 
@@ -351,24 +354,14 @@ async function givenBack(handle: ProposalHandle): Promise<number> {
 
 /* ---- what the parts say ---- */
 
-async function ask(part: PartProcess, path: string): Promise<Response> {
-  return await fetch(`http://127.0.0.1:${part.port}${path}`, { signal: AbortSignal.timeout(ANSWER_MS) });
-}
-
-async function health<R extends HealthReport | ExecutorHealthReport>(part: PartProcess): Promise<R> {
-  return (await (await ask(part, '/health')).json()) as R;
-}
-
 async function bothSay(status: HealthReport['status']): Promise<void> {
   for (const part of [world.approvals, world.executor]) {
     await expect.poll(async () => await health(part), WAIT).toMatchObject({ status });
   }
 }
 
-async function readiness(): Promise<number[]> {
-  return await Promise.all(
-    [world.approvals, world.executor].map(async (part) => (await ask(part, '/ready')).status),
-  );
+async function bothReady(): Promise<(number | 'gone')[]> {
+  return await Promise.all([world.approvals, world.executor].map((part) => readiness(part)));
 }
 
 /** On a port of its own, so Slack has to be told. */
@@ -391,6 +384,32 @@ async function inTime<T>(work: Promise<T>): Promise<T> {
 function auditReport() {
   const key = auditPublicKeyOf(world.keys.COUNTERSIGN_AUDIT_PUBLIC_KEY);
   return verifyAudit(world.auditDirectory, { keys: new Map([[auditKeyId(key), key]]) });
+}
+
+/** Once the approval service has stopped: what was sealed stands, and where Redis lost entries nothing else is wrong. */
+async function auditNamesWhatIsGone(row: Tally): Promise<void> {
+  await world.approvals.stop();
+  const report = auditReport();
+  const named = report.findings.length === 0 && report.chains.some(({ gapCount }) => gapCount > 0);
+  const fit = report.chains.every(({ verdict }) => ['intact', 'missing'].includes(verdict));
+  row.audit(named && fit);
+  expect(report).toMatchObject({ verdict: 'missing', findings: [] });
+  expect(report.chains.map(({ verdict, gapCount }) => [verdict, gapCount > 0])).toContainEqual([
+    'missing',
+    true,
+  ]);
+  expect(fit).toBe(true);
+}
+
+function gapsNamed(): number {
+  return auditReport().chains.reduce((sum, { gapCount }) => sum + gapCount, 0);
+}
+
+/** What the files tell of a proposal. */
+function sealedOf({ id }: ProposalHandle): string {
+  return sealedLines(world.auditDirectory)
+    .filter((line) => line.includes(id))
+    .join('\n');
 }
 
 /** With the last entries sealed and signed. */
