@@ -79,14 +79,15 @@ export class Sweep {
   readonly #tries = new Map<string, number>();
   readonly #known = new Set<string>();
   readonly #places = new Set<string>();
+  readonly #all: Aim[] = [];
   readonly #unreached: string[] = [];
   /** Those that were reached at some time, in any order. */
   readonly #reached: Aim[] = [];
   readonly #pairs = new Pairs();
+  readonly #alone = new Set<Aim>();
   readonly #paired = new Set<Aim>();
   readonly #queues: Record<Way, Aim[]> = { alone: [], pairs: [] };
   readonly #done: Record<Way, number> = { alone: 0, pairs: 0 };
-  #aims = 0;
 
   constructor(options: SweepOptions) {
     this.#options = options;
@@ -97,9 +98,14 @@ export class Sweep {
     const minutes = ((performance.now() - this.#began) / 60_000).toFixed(1);
     const { alone, pairs } = this.#done;
     const never = new Set(this.#unreached);
+    const covered = (of: readonly Aim[]) => {
+      const count = (done: ReadonlySet<Aim>) => of.filter((aim) => done.has(aim)).length;
+      return `${of.length}: ${count(this.#alone)} one by one and ${count(this.#paired)} in pairs`;
+    };
     return (
-      `kill sweep: ${alone + pairs} faults in ${minutes} minutes. Of the ${this.#aims} that ${this.#places.size} places make, ` +
-      `one by one: ${alone}, in pairs: ${this.#paired.size}; waited for in vain: ${never.size}. ${this.#pairs.summary()}`
+      `kill sweep: ${alone + pairs} faults in ${minutes} minutes at ${this.#places.size} places. ` +
+      `Of those where a part passes a place for the first time, ${covered(this.#all.filter(({ nth }) => nth === 1))}; of all, ${covered(this.#all)}; ` +
+      `waited for in vain: ${never.size}. ${this.#pairs.summary()}`
     );
   }
 
@@ -146,7 +152,10 @@ export class Sweep {
     const strike = await Strike.begin(world, aim);
     if ((await anyFired([strike])) && aim.signal === 'SIGSTOP') await this.#hold();
     const fired = await strike.end();
-    if (fired) this.#injected(aim, rowOf(aim), 'alone', round);
+    if (fired) {
+      this.#injected(aim, rowOf(aim), 'alone', round);
+      this.#alone.add(aim);
+    }
     if (this.#options.only !== undefined) this.#queues.alone.push(aim);
     else if (!fired) this.#again('alone', aim);
   }
@@ -227,7 +236,7 @@ export class Sweep {
       }
     }
     if (fresh.length === 0) return;
-    this.#aims += fresh.length;
+    this.#all.push(...fresh);
     for (const way of WAYS) {
       // First each place once, in any order; then its later passes.
       this.#queues[way] = [...this.#queues[way], ...shuffled(fresh, random)].toSorted(
