@@ -5,13 +5,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { CallContextInput } from '../../src/core/identity/call-context.ts';
 import type { ProposalId } from '../../src/core/proposal/proposal-id.ts';
 import { unseal } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { createGuard } from '../../src/create-guard.ts';
 import { ApprovalDenied } from '../../src/guard/call-errors.ts';
+import type { HealthReport } from '../../src/health.ts';
 import { ExecutionWorker } from '../../src/queue/execution-worker.ts';
 import { Sweeper } from '../../src/queue/sweeper.ts';
 import { Waiter } from '../../src/queue/waiter.ts';
@@ -22,7 +23,13 @@ import { collectGarbage } from '../collect-garbage.ts';
 import { RunningParts, SHARDS, until } from '../queue/running-parts.ts';
 import { closeTicketWith } from '../queue/sealed-call.ts';
 import { redisForTests } from '../redis-for-tests.ts';
+import {
+  CHANNEL,
+  type LedgerInstallation,
+  startLedgerInstallation,
+} from '../scenarios/ledger-installation.ts';
 import { sealedTerms, signedDecision, testKeys } from '../sealed-terms.ts';
+import { expectWell, health, readiness } from './part-health.ts';
 import { tally } from './tally.ts';
 
 /**
@@ -73,8 +80,10 @@ async function inParallel<T>(items: readonly T[], atOnce: number, each: (item: T
   await Promise.all(Array.from({ length: atOnce }, lane));
 }
 
+const AGENTS = 1_000;
+const PROCESSES = 4;
+
 describe('a thousand agents wait', () => {
-  const AGENTS = 1_000;
   let directory: string;
   let parts: { store: ProposalStoreRedis; writeSwitch: WriteSwitchRedis };
   let renewal: NodeJS.Timeout;
@@ -175,27 +184,13 @@ describe('a thousand agents wait', () => {
   });
 
   it('in four processes: each over a few connections of its own, and each agent is told', async () => {
-    const PROCESSES = 4;
     const before = await connections();
-    const heard: { proposed?: ProposalId; error?: string }[] = [];
-    for (let i = 0; i < PROCESSES; i += 1) {
-      const settings = {
-        createGuardFrom: new URL('../../src/create-guard.ts', import.meta.url).href,
-        policyPath: join(directory, 'policy.yaml'),
-        toolsPath: join(directory, 'tools.mjs'),
-        redis: redis.connectionOptions,
-        proposalKey: Buffer.from(testKeys.proposal).toString('base64'),
-        context: contextOf(`agent-${i}`),
-      };
-      const agent = spawn(
-        process.execPath,
-        ['--import', 'tsx', join(import.meta.dirname, 'line-agent.mjs'), JSON.stringify(settings)],
-        { stdio: ['pipe', 'pipe', 'inherit'] },
-      );
-      agents.push(agent);
-      createInterface({ input: agent.stdout }).on('line', (line) => heard.push(JSON.parse(line)));
-      for (let call = 0; call < AGENTS / PROCESSES; call += 1) agent.stdin.write(`p${i}-${call}\n`);
-    }
+    const heard = startAgents(agents, {
+      policyPath: join(directory, 'policy.yaml'),
+      toolsPath: join(directory, 'tools.mjs'),
+      redis: redis.connectionOptions,
+      proposalKey: Buffer.from(testKeys.proposal).toString('base64'),
+    });
     const proposed = () => heard.flatMap((line) => line.proposed ?? []);
     await expect.poll(() => proposed().length, WAIT).toBe(AGENTS);
     await expect.poll(channels, WAIT).toBe(AGENTS);
@@ -211,6 +206,65 @@ describe('a thousand agents wait', () => {
     expect(await connections()).toBe(during);
   });
 });
+
+describe('a thousand agents wait at a running installation', () => {
+  let world: LedgerInstallation;
+  const agents: ChildProcess[] = [];
+  beforeAll(async () => {
+    const policy = POLICY.replace('C0ACME', CHANNEL);
+    world = await startLedgerInstallation('socket', policy, { answering: true });
+  });
+  afterAll(async () => {
+    for (const agent of agents) agent.kill('SIGKILL');
+    await world?.stop();
+  });
+
+  it('both parts are ready throughout, and off is told to each of them', async () => {
+    const row = tally('a thousand agents wait at a running installation');
+    const looking = new AbortController();
+    const looked = whatIsSaid(world, looking.signal);
+    const heard = startAgents(agents, {
+      policyPath: world.policyPath,
+      toolsPath: world.toolsPath,
+      redis: world.redis.connectionOptions,
+      proposalKey: world.keys.COUNTERSIGN_PROPOSAL_KEY,
+    });
+    await expect.poll(() => heard.filter(({ proposed }) => proposed).length, WAIT).toBe(AGENTS);
+    row.injected();
+    await expectWell(world.approvals, world.executor);
+    expect(await world.writeSwitch.status()).toMatchObject({ pending: AGENTS });
+    const off = await world.writeSwitch.off({ scope: EVERYTHING, by: 'cli:test', why: 'too many' });
+    expect(off).toMatchObject({ confirmed: true });
+    const told = () => heard.filter(({ error }) => error === 'halted').length;
+    await expect.poll(told, WAIT).toBe(AGENTS);
+    row.stuck(AGENTS - told());
+    await expectWell(world.approvals, world.executor);
+    looking.abort();
+    const { times, away } = await looked;
+    print(`${AGENTS} agents at an installation: ready each of ${times} times`);
+    expect(away).toEqual([]);
+    expect(world.ledger()).toEqual([]);
+  });
+});
+
+/** How often both were ready, and what they said where one was not; but for permits, which lapse where a machine stands still. */
+async function whatIsSaid(
+  { approvals, executor }: LedgerInstallation,
+  signal: AbortSignal,
+): Promise<{ times: number; away: unknown[] }> {
+  const away: unknown[] = [];
+  let times = 0;
+  while (!signal.aborted) {
+    for (const part of [approvals, executor]) {
+      if ((await readiness(part)) === 200) continue;
+      const report: object = await health(part);
+      if (!('permits' in report) || (report as HealthReport).permits.ok) away.push(report);
+    }
+    times += 1;
+    await sleep(100);
+  }
+  return { times, away };
+}
 
 describe('pending proposals', () => {
   it.each([10_000, 100_000])(
@@ -362,6 +416,32 @@ describe('cycle after cycle', () => {
     }
   });
 });
+
+interface Heard {
+  readonly proposed?: ProposalId;
+  readonly error?: string;
+}
+
+/** A quarter of them in each process. @returns what they say, as it comes. */
+function startAgents(agents: ChildProcess[], guard: Readonly<Record<string, unknown>>): Heard[] {
+  const heard: Heard[] = [];
+  for (let i = 0; i < PROCESSES; i += 1) {
+    const settings = {
+      createGuardFrom: new URL('../../src/create-guard.ts', import.meta.url).href,
+      ...guard,
+      context: contextOf(`agent-${i}`),
+    };
+    const agent = spawn(
+      process.execPath,
+      ['--import', 'tsx', join(import.meta.dirname, 'line-agent.mjs'), JSON.stringify(settings)],
+      { stdio: ['pipe', 'pipe', 'inherit'] },
+    );
+    agents.push(agent);
+    createInterface({ input: agent.stdout }).on('line', (line) => heard.push(JSON.parse(line)));
+    for (let call = 0; call < AGENTS / PROCESSES; call += 1) agent.stdin.write(`p${i}-${call}\n`);
+  }
+  return heard;
+}
 
 function contextOf(agent: string): CallContextInput {
   return { tenant: 'acme', environment: 'production', agent, principal: 'slack:T0ACME/U0RITA', run: 'run-1' };

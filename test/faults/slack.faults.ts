@@ -18,6 +18,7 @@ import {
 } from '../scenarios/ledger-installation.ts';
 import { surfaceForTests } from '../slack/surface-for-tests.ts';
 import { ledgerPolicy } from './ledger-policy.ts';
+import { expectWell, health, readiness } from './part-health.ts';
 import { type Tally, tally } from './tally.ts';
 
 /**
@@ -39,6 +40,8 @@ interface Fault {
   readonly everyMs: number;
   /** How long the fault goes on before Slack works again. */
   readonly forMs: number;
+  /** What is said meanwhile of Slack, in Socket Mode; over HTTP it is Slack that connects. By default that it is there. */
+  readonly slack?: 'away' | 'now there, now away';
 }
 
 const EITHER = ['socket', 'http'] as const;
@@ -52,10 +55,11 @@ const unavailable = (faults: Faults) => {
 };
 const FAULTS: readonly Fault[] = [
   // A minute, shortened: longer than any of our own time limits towards Slack, and than a permit's life.
-  { name: 'down', modes: EITHER, everyMs: 60_000, forMs: 12_000, again: down },
+  { name: 'down', modes: EITHER, everyMs: 60_000, forMs: 12_000, again: down, slack: 'away' },
   {
     name: 'down and up again every second',
     modes: EITHER,
+    slack: 'now there, now away',
     everyMs: 1_200,
     forMs: 10_000,
     again: (f) => {
@@ -99,6 +103,7 @@ const FAULTS: readonly Fault[] = [
   {
     name: 'sockets refreshed',
     modes: ['socket'],
+    slack: 'now there, now away',
     everyMs: 2_000,
     forMs: 16_000,
     again: (f) => {
@@ -109,6 +114,7 @@ const FAULTS: readonly Fault[] = [
   {
     name: 'sockets cut',
     modes: ['socket'],
+    slack: 'now there, now away',
     everyMs: 1_500,
     forMs: 12_000,
     again: (f) => {
@@ -143,7 +149,7 @@ describe.each(EITHER)('Slack fails, in %s mode', (mode) => {
   let people: readonly SlackPerson[];
   let acknowledged = 0;
   beforeAll(async () => {
-    world = await startLedgerInstallation(mode, POLICY);
+    world = await startLedgerInstallation(mode, POLICY, { answering: true });
     world.letGo();
     people = ['U0ANA', 'U0BEN'].map((user) => new SlackPerson(world.slack.url, { team: 'T0ACME', user }));
   });
@@ -156,6 +162,7 @@ describe.each(EITHER)('Slack fails, in %s mode', (mode) => {
       const row = tally(`Slack: ${name}`);
       const injecting = new AbortController();
       const injected = inject(fault, world.slack.faults, injecting.signal, row);
+      await saysOf(mode === 'socket' ? fault.slack : undefined, world);
       const proposed = Array.from({ length: CALLS }, (_, i) => `${mode} ${name} ${round} ${i}`);
       const calls = await propose(world, proposed);
       const deciding = new Deciding(world, people, calls);
@@ -173,6 +180,7 @@ describe.each(EITHER)('Slack fails, in %s mode', (mode) => {
       world.slack.faults.clear();
 
       const records = await deciding.untilSettled(row);
+      await expectWell(world.approvals, world.executor);
       expect(await deciding.held(records, row)).toEqual([]);
       expect(await deciding.cardsRight(records, row)).toEqual([]);
       expect(runTwice(world.ledger(), row)).toEqual([]);
@@ -241,6 +249,23 @@ describe('a click that Slack brings six minutes late, by its own clock', () => {
     expect(await t.status(sealed.terms.id)).toBe('halted');
   });
 });
+
+/** While the fault goes on. Executors need no Slack. */
+async function saysOf(slack: Fault['slack'], { approvals, executor }: LedgerInstallation): Promise<void> {
+  if (slack === 'away') {
+    await expect
+      .poll(() => health(approvals), WAIT)
+      .toMatchObject({ status: 'failing', slack: { ok: false }, redis: { ok: true } });
+    await expect.poll(() => readiness(approvals), WAIT).toBe(503);
+  }
+  if (slack === undefined) {
+    await expect
+      .poll(() => health(approvals), WAIT)
+      .toMatchObject({ status: expect.stringMatching(/^(ok|warning)$/), slack: { ok: true } });
+    await expect.poll(() => readiness(approvals), WAIT).toBe(200);
+  }
+  await expectWell(executor);
+}
 
 async function inject(fault: Fault, faults: Faults, signal: AbortSignal, row: Tally): Promise<void> {
   while (!signal.aborted) {
