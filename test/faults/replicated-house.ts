@@ -44,8 +44,11 @@ const ROOT = join(import.meta.dirname, '..', '..');
 /** For what happens asynchronously, on a busy machine. */
 export const IN_TIME = { timeout: 60_000, interval: 100 };
 const READY_MS = 60_000;
-/** How long after a fault is over everything has to be settled. */
-const SETTLED_WITHIN_MS = 90_000;
+/**
+ * How long after a fault is over everything has to be settled. A card whose claim was lost with its answer is claimed again after
+ * 30 s, found by a repair of each minute, and then takes its turn.
+ */
+const SETTLED_WITHIN_MS = 180_000;
 /** Whoever asks a part hears something within this. */
 const ANSWER_MS = 15_000;
 /** For a person who gets no answer: as long as they wait until they click again. */
@@ -137,6 +140,7 @@ export class ReplicatedHouse {
   #checked = 0;
   #next = 0;
   #atWork = false;
+  #failed = false;
   #working: Promise<unknown>[] = [];
 
   private constructor(
@@ -407,16 +411,18 @@ export class ReplicatedHouse {
     row.doubled(doubled.length);
     row.stuck(stuck.length);
     row.audit(audit === 'intact');
+    this.#failed ||= lost.length + doubled.length + stuck.length > 0 || audit !== 'intact';
     return { lost, doubled, stuck, audit };
   }
 
-  /** @param keep what was written stays, for whoever looks for what went wrong. */
-  async close({ keep = false } = {}): Promise<void> {
+  /** Where something was found, what was written stays, for whoever looks for what went wrong. */
+  async close(): Promise<void> {
     this.#atWork = false;
     for (const part of this.#parts) await part.kill9();
     this.#close();
     await this.slack.close();
-    if (!keep) rmSync(this.directory, { recursive: true, force: true });
+    if (this.#failed) console.log(`the logs are kept in ${this.directory}`);
+    else rmSync(this.directory, { recursive: true, force: true });
   }
 
   /* ---- the agents ---- */
