@@ -44,8 +44,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     expect: { poll: { timeout: 20_000, interval: 25 } },
-    // One more than the two cores of our CI: half the time a test waits, for a deadline or for Slack's next turn.
-    maxWorkers: 3,
+    // Twice the two cores of our CI: most of the time a test waits, for a deadline or for Slack's next turn.
+    maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
   },
 });
