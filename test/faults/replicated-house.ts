@@ -141,6 +141,8 @@ export class ReplicatedHouse {
   #next = 0;
   #atWork = false;
   #failed = false;
+  /** Agents that have asked and were not answered yet: what they propose may stand already. */
+  #proposing = 0;
   #working: Promise<unknown>[] = [];
 
   private constructor(
@@ -432,7 +434,9 @@ export class ReplicatedHouse {
     while (this.#atWork) {
       this.#next += 1;
       const entry = `${lane.tenant}-${this.#next}`;
+      this.#proposing += 1;
       const one = await this.#propose(agent, lane, tool, entry);
+      this.#proposing -= 1;
       if (one !== undefined) {
         await this.#await(agent, one);
         one.over = true;
@@ -493,7 +497,7 @@ export class ReplicatedHouse {
     for (;;) {
       await view.look();
       const open = [...this.#tracked.values()].filter((one) => one.lane === lane && !one.over);
-      if (open.length === 0 && !this.#atWork) return;
+      if (open.length === 0 && !this.#atWork && this.#proposing === 0) return;
       const asked = open.find(
         ({ id }) => view.cardOf(id) !== undefined && performance.now() >= (again.get(id) ?? 0),
       );
