@@ -585,7 +585,9 @@ async function tellUnknownWorkspace(
       replace_original: false,
       text: NOTICES.workspaceUnknown,
     }),
-  }).catch(() => reach.logger.warn('a person of an unknown workspace could not be told'));
+  }).catch((err: unknown) =>
+    reach.logger.warn({ err }, 'a person of an unknown workspace could not be told'),
+  );
 }
 
 const ResponseUrl = z.looseObject({ response_url: z.url() });

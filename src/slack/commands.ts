@@ -121,7 +121,9 @@ export class WritesCommand {
     answerTo: () => Promise<A | undefined>,
     tell: (answer: A | (Answer & { over: false })) => Promise<void>,
   ): Promise<void> {
-    await ack().catch(() => this.#parts.logger.warn('Slack could not be told that a command arrived'));
+    await ack().catch((err: unknown) =>
+      this.#parts.logger.warn({ err }, 'Slack could not be told that a command arrived'),
+    );
     const answer = await answerTo().catch((error: unknown) => {
       this.#parts.logger.error({ err: error }, 'a command failed');
       return { text: NOTICES.failed, over: false as const };

@@ -61,7 +61,9 @@ export class HomeTab {
     app.event('app_home_opened', ({ body }) => inFlight.track(this.#opened(body)));
     for (const action of Object.values(HOME_ACTIONS)) {
       app.action(action, async ({ body, ack }) => {
-        await ack().catch(() => this.#parts.logger.warn('Slack could not be told that a click arrived'));
+        await ack().catch((err: unknown) =>
+          this.#parts.logger.warn({ err }, 'Slack could not be told that a click arrived'),
+        );
         await inFlight.track(this.#turned(body));
       });
     }
