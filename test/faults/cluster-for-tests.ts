@@ -144,6 +144,15 @@ export class ClusterForTests {
     }
   }
 
+  /** Resolves when every node that answers says that it takes nothing: those that do hear too few masters. */
+  async withoutMajority(): Promise<void> {
+    await this.#until('every node that is left says that the Cluster is down', async () => {
+      const running = this.nodes.filter(({ answers }) => answers);
+      const infos = await Promise.all(running.map(({ client }) => client.cluster('INFO')));
+      return infos.every((info) => infoFields(String(info)).get('cluster_state') === 'fail');
+    });
+  }
+
   /**
    * A replica takes its master's place on command: with the master's help (`gently`), so that nothing is lost, or without
    * asking anybody (`TAKEOVER`). The masters vote once in a while only, so it is asked again until it is so.
