@@ -59,12 +59,12 @@ program
 program
   .command('start')
   .description('the approval service: cards and clicks in Slack, the switch; holds the signing key')
-  .action(() => runUntilStopped('start', startApprovalService));
+  .action(() => runUntilStopped('start', startApprovalService).catch(endNow));
 
 program
   .command('executor')
   .description('the executor: runs approved calls; the one process that holds credentials for writes')
-  .action(() => runUntilStopped('executor', startExecutor));
+  .action(() => runUntilStopped('executor', startExecutor).catch(endNow));
 
 const writes = program.command('writes').description('the kill switch, from a terminal');
 writes
@@ -190,10 +190,20 @@ keys
 try {
   await program.parseAsync();
 } catch (error) {
-  // Errors of ours say what to do; a stack would only hide it. Anything else is a fault, and shows where.
+  sayWhy(error);
+  process.exitCode = 1;
+}
+
+/** Errors of ours say what to do; a stack would only hide it. Anything else is a fault, and shows where. */
+function sayWhy(error: unknown): void {
   const ours = error instanceof Error && 'code' in error;
   process.stderr.write(`${ours ? error.message : String(error instanceof Error ? error.stack : error)}\n`);
-  process.exitCode = 1;
+}
+
+/** A part that did not start must not stay, whatever still holds the process: whoever looks after it starts it anew. */
+function endNow(error: unknown): never {
+  sayWhy(error);
+  process.exit(1);
 }
 
 /** Runs a part until SIGINT, SIGTERM, or the end of the parent that started it with a channel. */

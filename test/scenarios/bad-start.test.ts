@@ -3,12 +3,16 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { parseEnv } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type DemoParts, startDemoParts } from '../../src/demo/demo-parts.ts';
 
 const CLI = join(import.meta.dirname, '..', '..', 'dist', 'cli.js');
+
+/** Whoever listens to the channel of a parent does not end by themselves: a part that did not start has to. */
+const HOLDING = `data:text/javascript,process.on('message', () => {})`;
 
 /** A busy machine takes long to start a process; what does not end at all is the failure. */
 const STARTED_WITHIN_MS = 60_000;
@@ -136,11 +140,12 @@ async function run(
   env: Record<string, string | undefined>,
   command: string,
 ): Promise<{ code: unknown; errors: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', CLI, '--env', '/nonexistent.env', command], {
-    env: env as Record<string, string>,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const [output, errors] = [text(child.stdout), text(child.stderr)];
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', '--import', HOLDING, CLI, '--env', '/nonexistent.env', command],
+    { env: env as Record<string, string>, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+  );
+  const [output, errors] = [text(child.stdout as Readable), text(child.stderr as Readable)];
   const limit = setTimeout(() => child.kill('SIGKILL'), STARTED_WITHIN_MS);
   const [code] = await once(child, 'exit');
   clearTimeout(limit);
