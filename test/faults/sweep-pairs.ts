@@ -49,6 +49,7 @@ export class Pairs {
   }
 
   summary(): string {
+    if (this.count === 0) return 'No pairs';
     const missing = this.missing();
     const covered = `${COMBINATIONS.length - missing.length} of the ${COMBINATIONS.length} combinations of two parts and what befalls each`;
     return `${this.count} pairs, in ${covered}${missing.length === 0 ? '' : `; never ${missing.join(', ')}`}`;
