@@ -4,6 +4,7 @@ import { TenantId } from '../../src/core/identity/ids.ts';
 import { shardOfTenant } from '../../src/core/proposal/proposal-id.ts';
 import type { HealthReport } from '../../src/health.ts';
 import { ClusterForTests, type ClusterNode } from './cluster-for-tests.ts';
+import { health } from './part-health.ts';
 import { IN_TIME, inSeconds, NOTHING_FOUND, ReplicatedHouse } from './replicated-house.ts';
 import { tally } from './tally.ts';
 
@@ -196,9 +197,7 @@ describe('a Cluster fails over, is resharded, or cannot serve, while everybody w
         await house.allSay('not ready');
         const [approvals] = house.approvals;
         if (approvals === undefined) throw new Error('a house without an approval service');
-        expect((await house.health<HealthReport>(approvals)).redis.problem).toContain(
-          `127.0.0.1:${master.port}`,
-        );
+        expect((await health<HealthReport>(approvals)).redis.problem).toContain(`127.0.0.1:${master.port}`);
         await expect(house.proposeOnce()).rejects.toMatchObject({ code: 'unavailable' });
         const ran = house.ledger().length;
         await expect

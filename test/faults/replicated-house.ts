@@ -5,7 +5,6 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
-  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -26,7 +25,6 @@ import { proposalKeysIn } from '../../src/core/proposal/seal.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
 import { PartProcess } from '../../src/demo/installation.ts';
 import { type GeneratedKeys, generateKeys } from '../../src/generate-keys.ts';
-import type { ExecutorHealthReport, HealthReport } from '../../src/health.ts';
 import { openRedis } from '../../src/redis/connection.ts';
 import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
@@ -38,6 +36,8 @@ import type { SlackWorld } from '../../src/sandbox/slack/slack-world.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import { REASON_INPUT } from '../../src/slack/modals.ts';
 import { NOTICES } from '../../src/slack/notices.ts';
+import { health, readiness } from './part-health.ts';
+import { sealedLines } from './sealed-lines.ts';
 import type { Tally } from './tally.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -49,8 +49,6 @@ const READY_MS = 60_000;
  * 30 s, found by a repair of each minute, and then takes its turn.
  */
 const SETTLED_WITHIN_MS = 180_000;
-/** Whoever asks a part hears something within this. */
-const ANSWER_MS = 15_000;
 /** For a person who gets no answer: as long as they wait until they click again. */
 const PATIENCE_MS = 8_000;
 /** How long one call of a tool lasts: long enough to be caught in the middle of it. */
@@ -345,10 +343,6 @@ export class ReplicatedHouse {
     await agent.ask({ what: 'propose', call, context: contextOf(lane) });
   }
 
-  async health<R extends HealthReport | ExecutorHealthReport>(part: PartProcess): Promise<R> {
-    return (await (await this.#ask(part, '/health')).json()) as R;
-  }
-
   /** Of the approval services and the executors. */
   get pids(): number[] {
     return [...this.approvals, ...this.executors].map(({ pid }) => pid);
@@ -361,22 +355,13 @@ export class ReplicatedHouse {
 
   /** Resolves when /ready and /health of all four say the same. */
   async allSay(what: 'ready' | 'not ready'): Promise<void> {
-    const status = what === 'ready' ? 200 : 503;
-    await expect.poll(() => this.readiness(), IN_TIME).toEqual([status, status, status, status]);
+    const parts = [...this.approvals, ...this.executors];
+    const each = <T>(one: T) => parts.map(() => one);
     await expect
-      .poll(async () => (await this.healths()).map((health) => health === 'failing'), IN_TIME)
-      .toEqual(Array.from({ length: 4 }, () => what !== 'ready'));
-  }
-
-  /** The status of /ready of each approval service and each executor. */
-  async readiness(): Promise<number[]> {
-    const parts = [...this.approvals, ...this.executors];
-    return await Promise.all(parts.map(async (part) => (await this.#ask(part, '/ready')).status));
-  }
-
-  async healths(): Promise<(HealthReport | ExecutorHealthReport)['status'][]> {
-    const parts = [...this.approvals, ...this.executors];
-    return await Promise.all(parts.map(async (part) => (await this.health(part)).status));
+      .poll(() => Promise.all(parts.map(readiness)), IN_TIME)
+      .toEqual(each(what === 'ready' ? 200 : 503));
+    const failing = async (part: PartProcess) => (await health(part)).status === 'failing';
+    await expect.poll(() => Promise.all(parts.map(failing)), IN_TIME).toEqual(each(what !== 'ready'));
   }
 
   /**
@@ -614,13 +599,9 @@ export class ReplicatedHouse {
       const broken = report.chains.filter(({ verdict }) => verdict !== 'intact');
       return `${report.verdict}: ${JSON.stringify(broken)}`;
     }
-    const sealed = sealedText(this.#auditDirectory);
+    const sealed = sealedLines(this.#auditDirectory).join('\n');
     const missing = fresh.filter(({ id }) => !sealed.includes(id));
     return missing.length === 0 ? 'intact' : `not in the files: ${missing.map(named).join(', ')}`;
-  }
-
-  async #ask(part: PartProcess, path: string): Promise<Response> {
-    return await fetch(`http://127.0.0.1:${part.port}${path}`, { signal: AbortSignal.timeout(ANSWER_MS) });
   }
 }
 
@@ -828,13 +809,6 @@ async function eventually<T>(work: () => Promise<T>): Promise<T> {
       await sleep(100);
     }
   }
-}
-
-function sealedText(directory: string): string {
-  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.jsonl') && !name.endsWith('.checkpoints.jsonl'))
-    .map((name) => readFileSync(join(directory, name), 'utf8'))
-    .join('');
 }
 
 function policyText(lanes: readonly Lane[]): string {
