@@ -129,7 +129,7 @@ export class Sweep {
   async #strikes(world: World, own: Way, round: Injected[]): Promise<boolean> {
     while (!this.#over() && round.length < this.#options.faultsARound) {
       this.#enqueue(world);
-      const pair = own === 'pairs' || this.#queues.alone.length === 0 ? this.#takePair() : undefined;
+      const pair = this.#isForPairs(own) ? this.#takePair() : undefined;
       const aim = pair === undefined ? this.#queues.alone.shift() : undefined;
       if (pair !== undefined) await this.#strikePair(world, pair, round);
       else if (aim !== undefined) await this.#strike(world, aim, round);
@@ -138,6 +138,12 @@ export class Sweep {
       else await sleep(200);
     }
     return true;
+  }
+
+  /** What a world does itself, unless there are earlier passes left of what others do. */
+  #isForPairs(own: Way): boolean {
+    const [alone, pairs] = WAYS.map((way) => this.#queues[way][0]?.nth ?? Number.POSITIVE_INFINITY);
+    return alone === pairs ? own === 'pairs' : Number(pairs) < Number(alone);
   }
 
   /** Undefined: there is none, or the sweep is aimed at one place. */
@@ -174,12 +180,20 @@ export class Sweep {
     const down = both.filter((strike) => !waiting.includes(strike));
     for (const strike of shuffled(down, this.#options.random)) await strike.end();
     if (paired) this.#pairs.met(...aims);
+    const met = both.filter(({ fired }) => fired);
+    if (met.length === 1) for (const { aim } of met) this.#wasAlone(aim);
     for (const { aim, fired } of both) {
       if (paired) this.#paired.add(aim);
       if (fired) this.#injected(aim, paired ? PAIRS_ROW : rowOf(aim), 'pairs', round);
       // One that was in a pair before was only lent to this one.
       if (!this.#paired.has(aim)) this.#again('pairs', aim);
     }
+  }
+
+  /** Its pair was waited for in vain. */
+  #wasAlone(aim: Aim): void {
+    this.#alone.add(aim);
+    this.#queues.alone = this.#queues.alone.filter((other) => other !== aim);
   }
 
   #injected(aim: Aim, row: string, way: Way, round: Injected[]): void {
@@ -193,7 +207,7 @@ export class Sweep {
     const name = `${nameOf(aim)}${way === 'pairs' ? ', in a pair' : ''}`;
     const tries = (this.#tries.get(name) ?? 0) + 1;
     this.#tries.set(name, tries);
-    if (tries < TRIES) this.#queues[way].push(aim);
+    if (tries < TRIES) this.#queue(way, [aim]);
     else this.#unreached.push(name);
   }
 
@@ -237,12 +251,12 @@ export class Sweep {
     }
     if (fresh.length === 0) return;
     this.#all.push(...fresh);
-    for (const way of WAYS) {
-      // First each place once, in any order; then its later passes.
-      this.#queues[way] = [...this.#queues[way], ...shuffled(fresh, random)].toSorted(
-        (a, b) => a.nth - b.nth,
-      );
-    }
+    for (const way of WAYS) this.#queue(way, shuffled(fresh, random));
+  }
+
+  /** First each place once, in any order; then its later passes. */
+  #queue(way: Way, aims: readonly Aim[]): void {
+    this.#queues[way] = [...this.#queues[way], ...aims].toSorted((a, b) => a.nth - b.nth);
   }
 
   /** Everything comes to rest, and is looked at. */
