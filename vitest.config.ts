@@ -46,6 +46,8 @@ export default defineConfig({
     expect: { poll: { timeout: 20_000, interval: 25 } },
     // Twice the two cores of our CI: most of the time a test waits, for a deadline or for Slack's next turn.
     maxWorkers: 4,
+    // A process for each file spends as much time on importing what all of them import as on the tests.
+    isolate: false,
     sequence: { sequencer: LongestFirst },
   },
 });
