@@ -736,7 +736,8 @@ function tokenKeysIn(text: string): Secret<BoxKeys> | undefined {
 function copyTargetOf(text: string): Secret<CopyTarget> | undefined {
   if (!/^[a-z][a-z0-9+.-]*:/i.test(text)) return new Secret({ directory: text });
   const url = attempt(() => new URL(text));
-  if (!url || url.username !== '' || url.password !== '' || url.hash !== '') return undefined;
+  if (url === undefined) return undefined;
+  if (url.username !== '' || url.password !== '' || url.hash !== '') return undefined;
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback(url.hostname))) return undefined;
   return new Secret({ url });
 }
