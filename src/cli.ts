@@ -82,8 +82,10 @@ writes
         answer.confirmed
           ? `Agent writes are OFF, confirmed by ${answer.confirmedShards} of ${answer.shards} shards.`
           : `NOT CONFIRMED: ${answer.confirmedShards} of ${answer.shards} shards answered. Run this again until it is confirmed.`,
-        `Halted: ${answer.halted.length}. Already executing, may finish: ${answer.executing.length}.`,
       );
+      if (answer.halting !== undefined) print('Very many were waiting; halting each of them …');
+      const { halted, executing } = (await answer.halting) ?? answer;
+      print(`Halted: ${halted.length}. Already executing, may finish: ${executing.length}.`);
       if (!answer.confirmed) process.exitCode = 1;
     });
   });

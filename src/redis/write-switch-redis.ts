@@ -10,6 +10,7 @@ import { type SwitchScope, scopeKey, scopeOfKey } from '../core/switch/scope.ts'
 import { operatorOf, type SwitchNotice } from '../core/switch/switch-notice.ts';
 import {
   type Closed,
+  type Halted,
   type OffAnswer,
   type OffEntry,
   type OnAnswer,
@@ -33,6 +34,8 @@ const HALT_BATCH = 200;
 const RETRY_MS = 500;
 /** After this long, whoever renews permits finishes the halting that a process began and did not end. */
 const HALT_GRACE_MS = 5_000;
+/** For the last of what is halted, which cannot start any more, the answer to `off` waits no longer. */
+const HALTED_WITHIN_MS = 2_000;
 
 type Flip = { scope: SwitchScope; by: Operator; why?: string; forMs?: number };
 
@@ -49,23 +52,32 @@ interface OffInFlight {
   superseded: boolean;
 }
 
+/** What an `off` ends in one shard: more and more, until it has `ended`. */
+interface Halting extends Halted {
+  readonly halted: ProposalId[];
+  readonly executing: ProposalId[];
+  readonly ended: Promise<void>;
+}
+
 export class WriteSwitchRedis implements WriteSwitch {
   readonly #redis: RedisClient;
   readonly #shards: number;
   readonly #startDeadlineMs: number;
+  readonly #haltedWithinMs: number;
   readonly #scripts: Scripts;
   readonly #epochs = new EpochMemory();
   readonly #stopped = new AbortController();
   readonly #onConfirmed: (entry: OffEntry, answer: OffAnswer) => void;
   readonly #unconfirmed = new Map<OffInFlight, Promise<void>>();
   /** What this process is halting just now. */
-  readonly #halting = new Set<string>();
+  readonly #halting = new Map<string, Halting>();
 
   constructor({
     redis,
     shards,
     replicas,
     startDeadlineMs = START_DEADLINE_MS,
+    haltedWithinMs = HALTED_WITHIN_MS,
     onConfirmed = () => {},
   }: {
     redis: RedisClient;
@@ -74,12 +86,15 @@ export class WriteSwitchRedis implements WriteSwitch {
     replicas?: number;
     /** D: how long an executor may take from asking for admission to the start. */
     startDeadlineMs?: number;
+    /** How long `off` waits for the last of what it halts before it answers. */
+    haltedWithinMs?: number;
     /** An `off` that was answered as not confirmed is confirmed now. Must not throw. */
     onConfirmed?: (entry: OffEntry, answer: OffAnswer) => void;
   }) {
     this.#redis = redis;
     this.#shards = shards;
     this.#startDeadlineMs = startDeadlineMs;
+    this.#haltedWithinMs = haltedWithinMs;
     this.#onConfirmed = onConfirmed;
     this.#scripts = new Scripts(redis, replicas);
   }
@@ -131,7 +146,7 @@ export class WriteSwitchRedis implements WriteSwitch {
     const answers = await this.#everyAnswer((shard) => this.#shardStatus(shard, undefined)).catch(() => []);
     const inFlight = this.#newOff(flip, answers);
     // With nobody there, the operator hears that at once, and not after a second time-out.
-    const answer = answers.length > 0 ? await this.#carryOut(inFlight) : this.#answerOf(inFlight, [], []);
+    const answer = answers.length > 0 ? await this.#carryOut(inFlight) : this.#answerOf(inFlight, []);
     if (!answer.confirmed) this.#keepTrying(inFlight);
     return answer;
   }
@@ -198,7 +213,7 @@ export class WriteSwitchRedis implements WriteSwitch {
         for (const { key, epoch, cause } of left) {
           // With very many pending it takes longer than this comes round again.
           if (this.#halting.has(haltingName(shard, key, epoch))) continue;
-          await this.#haltShard(shard, scopeOfKey(key), epoch, cause);
+          await this.#haltShard(shard, scopeOfKey(key), epoch, cause).ended;
         }
         return word;
       }),
@@ -215,10 +230,11 @@ export class WriteSwitchRedis implements WriteSwitch {
     return { renewed, off, forgotten, failed: words.length - renewed - off - forgotten };
   }
 
-  /** Ends the attempts to confirm what is not confirmed yet. */
+  /** Ends the attempts to confirm what is not confirmed yet, and halting, which whoever renews permits goes on with. */
   async stop(): Promise<void> {
     this.#stopped.abort();
-    await Promise.allSettled([...this.#unconfirmed.values()]);
+    const halting = [...this.#halting.values()].map(({ ended }) => ended);
+    await Promise.allSettled([...this.#unconfirmed.values(), ...halting]);
   }
 
   /** Also where nothing could be read: then with a time of our own. Every shard goes above the epoch that it has. */
@@ -241,20 +257,22 @@ export class WriteSwitchRedis implements WriteSwitch {
     // Whoever was admitted just before the flip starts within D of asking, or not at all. Only then is it true that
     // nothing starts; meanwhile there is time to halt.
     const flipped = performance.now();
-    const { halted, executing } = await this.#halt(flip);
+    const parts = this.#halt(flip);
+    const ended = Promise.allSettled(parts.map((part) => part.ended)).then(() => haltedIn(parts));
+    const inTime = await Promise.race([ended, sleep(this.#haltedWithinMs, undefined, { ref: false })]);
     await sleepUntil(flipped + this.#startDeadlineMs);
-    return this.#answerOf(flip, halted, executing);
+    return this.#answerOf(flip, parts, inTime === undefined ? ended : undefined);
   }
 
-  #answerOf(flip: OffInFlight, halted: readonly ProposalId[], executing: readonly ProposalId[]): OffAnswer {
+  #answerOf(flip: OffInFlight, parts: readonly Halted[], halting?: Promise<Halted>): OffAnswer {
     return {
       confirmed: flip.confirmed.size === this.#shards,
       shards: this.#shards,
       confirmedShards: flip.confirmed.size,
       epoch: Math.max(flip.epoch, ...flip.confirmed.values()),
       since: flip.entry.since,
-      halted,
-      executing,
+      ...haltedIn(parts),
+      halting,
     };
   }
 
@@ -305,8 +323,8 @@ export class WriteSwitchRedis implements WriteSwitch {
     );
   }
 
-  /** Never fails: what it does not reach is dead anyway, and halted by whoever touches it or renews permits. */
-  async #halt(flip: OffInFlight): Promise<{ halted: ProposalId[]; executing: ProposalId[] }> {
+  /** What it does not reach is dead anyway, and halted by whoever touches it or renews permits. */
+  #halt(flip: OffInFlight): Halting[] {
     const { scope, by, why } = flip.entry;
     const cause: HaltCause = {
       kind: 'switch',
@@ -314,29 +332,18 @@ export class WriteSwitchRedis implements WriteSwitch {
       by,
       why: why?.replace(LONE_SURROGATES, '\ufffd'),
     };
-    const found = await Promise.allSettled(
-      [...flip.confirmed].map(([shard, epoch]) => this.#haltShard(shard, scope, epoch, cause)),
-    );
-    const shards = found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-    return {
-      halted: shards.flatMap((shard) => shard.halted),
-      executing: shards.flatMap((shard) => shard.executing),
-    };
+    return [...flip.confirmed].map(([shard, epoch]) => this.#haltShard(shard, scope, epoch, cause));
   }
 
-  async #haltShard(
-    shard: number,
-    scope: SwitchScope,
-    epoch: number,
-    cause: HaltCause,
-  ): Promise<{ halted: ProposalId[]; executing: ProposalId[] }> {
+  #haltShard(shard: number, scope: SwitchScope, epoch: number, cause: HaltCause): Halting {
     const name = haltingName(shard, scopeKey(scope), epoch);
-    this.#halting.add(name);
-    try {
-      return await this.#haltEach(shard, scope, epoch, cause);
-    } finally {
-      this.#halting.delete(name);
-    }
+    const known = this.#halting.get(name);
+    if (known !== undefined) return known;
+    const [halted, executing]: [ProposalId[], ProposalId[]] = [[], []];
+    const ended = this.#haltEach(shard, scope, epoch, cause, { halted, executing });
+    const halting = { halted, executing, ended: ended.finally(() => this.#halting.delete(name)) };
+    this.#halting.set(name, halting);
+    return halting;
   }
 
   async #haltEach(
@@ -344,11 +351,11 @@ export class WriteSwitchRedis implements WriteSwitch {
     scope: SwitchScope,
     epoch: number,
     cause: HaltCause,
-  ): Promise<{ halted: ProposalId[]; executing: ProposalId[] }> {
-    const halted: ProposalId[] = [];
-    const executing: ProposalId[] = [];
+    { halted, executing }: Pick<Halting, 'halted' | 'executing'>,
+  ): Promise<void> {
     const ids = await this.#openIds(shard, scope);
     for (let from = 0; from < ids.length; from += HALT_BATCH) {
+      if (this.#stopped.signal.aborted) return;
       const batch = ids.slice(from, from + HALT_BATCH);
       const words = z.array(z.string()).parse(
         await this.#scripts.run('switchHalt', {
@@ -363,19 +370,21 @@ export class WriteSwitchRedis implements WriteSwitch {
       }
     }
     await this.#scripts.run('switchHalted', { shard, ask: { scope: scopeKey(scope), epoch } });
-    return { halted, executing };
   }
 
-  /** After the flip nothing in its scope can be added to these, so reading them once is enough. */
+  /**
+   * After the flip nothing in its scope can be added to these, so reading them once is enough: in the order that a call
+   * goes through them. What runs comes first, since an operator asks for that first.
+   */
   async #openIds(shard: number, scope: SwitchScope): Promise<ProposalId[]> {
     const tenant = scope.tenant;
     const indexOf = (status: OpenStatus) =>
       tenant === undefined ? shardKey(shard, status) : tenantIndexKey(shard, tenant, status);
-    const found: string[] = [];
+    const found: string[][] = [];
     for (const status of ['pending', 'ready', 'executing'] as const) {
-      found.push(...(await answerOf(this.#redis, () => this.#redis.zrange(indexOf(status), '0', '-1'))));
+      found.push(await answerOf(this.#redis, () => this.#redis.zrange(indexOf(status), '0', '-1')));
     }
-    return [...new Set(found)].flatMap((id) => {
+    return [...new Set(found.reverse().flat())].flatMap((id) => {
       const parsed = ProposalId.safeParse(id);
       return parsed.success ? [parsed.data] : [];
     });
@@ -494,6 +503,13 @@ function closedOfAll(answers: readonly ShardStatus[]): Closed | undefined {
 }
 
 /** A lapsed permit needs no `on`: it comes back by itself with whoever renews it. */
+function haltedIn(parts: readonly Halted[]): Halted {
+  return {
+    halted: parts.flatMap(({ halted }) => halted),
+    executing: parts.flatMap(({ executing }) => executing),
+  };
+}
+
 function haltingName(shard: number, scope: string, epoch: number): string {
   return `${shard} ${epoch} ${scope}`;
 }

@@ -590,7 +590,7 @@ function offText(
   const lines = [
     head,
     `By ${mention(typist.person, typist.team)} since ${localTime(answer.since)}; ${answer.confirmedShards} of ${counted(answer.shards, 'part')} of the switch confirmed.`,
-    answer.halted.length === 0 ? 'Nothing was waiting.' : `Halted for good: ${listed(answer.halted)}.`,
+    haltedText(answer),
     answer.executing.length === 0
       ? 'Nothing was running.'
       : `Already running, and may finish: ${listed(answer.executing)}.`,
@@ -605,6 +605,13 @@ function offText(
   }
   if (command.why === undefined) lines.push('You gave no reason; please say in the channel why.');
   return lines.join('\n');
+}
+
+function haltedText({ halted, halting }: OffAnswer): string {
+  if (halting === undefined)
+    return halted.length === 0 ? 'Nothing was waiting.' : `Halted for good: ${listed(halted)}.`;
+  const soFar = halted.length === 0 ? 'Nothing is halted' : `Halted for good: ${listed(halted)}`;
+  return `${soFar} so far. Very many were waiting; the others are being halted. ${code('/agent-writes status')} says how many are left.`;
 }
 
 function listed(ids: readonly ProposalId[]): string {

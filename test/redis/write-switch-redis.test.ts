@@ -13,6 +13,7 @@ import { ProposalStoreRedis } from '../../src/redis/proposal-store-redis.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/sandbox/embedded-redis.ts';
 import {
+  admitted,
   approved,
   armed,
   askFor,
@@ -24,7 +25,7 @@ import {
 } from '../contracts/proposal-store.contract.ts';
 import { writeSwitchContract } from '../contracts/write-switch.contract.ts';
 import { redisForTests } from '../redis-for-tests.ts';
-import { testContext, testKeys } from '../sealed-terms.ts';
+import { signedDecision, testContext, testKeys } from '../sealed-terms.ts';
 
 const TOOL = 'ticket.close';
 const port = await freePort();
@@ -39,10 +40,15 @@ afterEach(async () => {
   confirmations.length = 0;
 });
 
-function storesOn(shards: number, client = redis.client): Stores & { writeSwitch: WriteSwitchRedis } {
+function storesOn(
+  shards: number,
+  client = redis.client,
+  more: { haltedWithinMs?: number } = {},
+): Stores & { writeSwitch: WriteSwitchRedis } {
   const connections = { redis: client, subscriber: redis.client, shards };
   const writeSwitch = new WriteSwitchRedis({
     ...connections,
+    ...more,
     startDeadlineMs: 5,
     onConfirmed: (entry, answer) => confirmations.push([entry, answer]),
   });
@@ -347,6 +353,63 @@ describe('an off that is not confirmed', () => {
     await redis.client.hset('{s0}:halting', '*', `${epoch} 1`);
     await stores.writeSwitch.renewPermits();
     expect((await stores.store.read(fresh.terms.id))?.state.status).toBe('pending');
+  });
+});
+
+describe('with more waiting than an answer may wait for', () => {
+  /** Nothing is halted until the gate is opened; many wait, one may start, one runs. */
+  async function gated() {
+    const client = redis.connect();
+    const stores = storesOn(1, client, { haltedWithinMs: 20 });
+    await armed(stores);
+    const waiting = await Promise.all(
+      Array.from({ length: 250 }, () => proposed(stores, { rule: { quorum: 2 } })),
+    );
+    const mayStart = await approved(stores);
+    const runs = await admitted(stores);
+    const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>;
+    let open = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    client.evalsha = (async (...args: unknown[]) => {
+      if (args.some((arg) => String(arg).includes('"ids":['))) await opened;
+      return evalsha(...args);
+    }) as typeof client.evalsha;
+    return { stores, waiting, mayStart, runs, open };
+  }
+
+  it('[switch:off-means-no-start] off answers before each of them is halted, and none can start', async () => {
+    const { stores, waiting, mayStart, runs, open } = await gated();
+    const [voted, ...rest] = waiting;
+    const answer = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
+    expect(answer).toMatchObject({ confirmed: true, halted: [], executing: [] });
+    expect(answer.halting).toBeInstanceOf(Promise);
+    // Whoever touches one halts it.
+    expect((await stores.store.admit(askFor(mayStart))).ok).toBe(false);
+    expect(voted && (await stores.store.decide(signedDecision(voted, 'approve'))).ok).toBe(false);
+    open();
+    const all = await answer.halting;
+    expect([...(all?.halted ?? [])].sort()).toEqual(rest.map(({ terms }) => terms.id).sort());
+    expect(all?.executing).toEqual([runs.sealed.terms.id]);
+    expect(await stores.writeSwitch.status()).toMatchObject({ pending: 0, approved: 0, executing: 1 });
+    expect(await redis.client.exists('{s0}:halting')).toBe(0);
+  });
+
+  it('leaves the rest to whoever renews permits where the process stops meanwhile', async () => {
+    const { stores, waiting, open } = await gated();
+    const answer = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
+    const stopped = stores.writeSwitch.stop();
+    open();
+    await stopped;
+    const before = await answer.halting;
+    const { pending } = await stores.writeSwitch.status();
+    expect(pending).toBeGreaterThan(0);
+    expect(pending + (before?.halted.length ?? 0)).toBe(waiting.length + 1);
+    // Its grace is over.
+    await redis.client.hset('{s0}:halting', '*', `${answer.epoch} ${(await stores.store.now()) - 10_000}`);
+    await storesOn(1).writeSwitch.renewPermits();
+    expect(await stores.writeSwitch.status()).toMatchObject({ pending: 0, approved: 0, executing: 1 });
   });
 });
 

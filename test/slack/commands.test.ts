@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { TenantId } from '../../src/core/identity/ids.ts';
 import { EVERYTHING } from '../../src/core/switch/scope.ts';
+import type { WriteSwitch } from '../../src/core/switch/write-switch.ts';
 import { WriteSwitchRedis } from '../../src/redis/write-switch-redis.ts';
 import { findWorkspace } from '../../src/sandbox/slack/slack-world.ts';
 import type { Subcommand } from '../../src/slack/subcommand.ts';
@@ -380,17 +381,29 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await expect.poll(() => state()).toBe('on');
   });
 
-  it('off says that it is not confirmed where the switch cannot be written', async () => {
-    const broken = Object.create(t.writeSwitch, {
-      off: { value: () => Promise.reject(new Error('no answer')) },
-    });
-    const replica = await t.replica({ switch: broken });
+  /** From now on commands come to a replica whose switch does this in place of off. */
+  const offIs = async (off: WriteSwitch['off']) => {
+    const replica = await t.replica({ switch: Object.create(t.writeSwitch, { off: { value: off } }) });
     await t.surface.stop();
     if (mode === 'http') {
       t.slack.deliverTo({ mode, url: `http://127.0.0.1:${replica.port}/slack/events` });
     }
+  };
+
+  it('off says that it is not confirmed where the switch cannot be written', async () => {
+    await offIs(() => Promise.reject(new Error('no answer')));
     await type('U0CHEN', 'off');
     await t.told('U0CHEN', 'NOT CONFIRMED');
+  });
+
+  it('off says how far it is where it does not wait until everything is halted', async () => {
+    const { sealed } = await t.card();
+    await offIs(async (flip) => ({ ...(await t.writeSwitch.off(flip)), halting: new Promise(() => {}) }));
+    await type('U0CHEN', 'off too many');
+    const seen = seenIn((await t.told('U0CHEN', 'Writes are off')).blocks);
+    expect(seen).toContain(
+      `Halted for good: 1 call (\`${sealed.terms.id}\`) so far. Very many were waiting; the others are being halted.`,
+    );
   });
 });
 

@@ -57,16 +57,26 @@ export interface SwitchStatus {
   readonly executing: number;
 }
 
-export interface OffAnswer {
+/** What an `off` met. */
+export interface Halted {
+  readonly halted: readonly ProposalId[];
+  /** Calls that had started before: they may finish. */
+  readonly executing: readonly ProposalId[];
+}
+
+/** `halted` and `executing` as far as they were looked at by then: all of them, where nothing is `halting` any more. */
+export interface OffAnswer extends Halted {
   /** True only if every shard, and its replicas, hold the new state, and the start deadline has passed since. */
   readonly confirmed: boolean;
   readonly shards: number;
   readonly confirmedShards: number;
   readonly epoch: number;
   readonly since: number;
-  readonly halted: readonly ProposalId[];
-  /** Calls that had started before: they may finish. */
-  readonly executing: readonly ProposalId[];
+  /**
+   * Where there is so much that the answer does not wait for it: none of it can start any more, and it ends in the
+   * background. Resolves with everything that this flip halted; never rejects.
+   */
+  readonly halting: Promise<Halted> | undefined;
 }
 
 export type OnAnswer =
