@@ -7,6 +7,14 @@ export interface Certificate {
   readonly key: string;
 }
 
+/** When a certificate is good, counted from now. */
+interface Validity {
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+const HOUR_BEFORE_TO_DAY_AFTER: Validity = { fromMs: -3_600_000, untilMs: 86_400_000 };
+
 /** Signs the certificates of servers. Its own certificate is what whoever connects is given. */
 export class AuthorityForTests {
   readonly certificate: string;
@@ -21,7 +29,7 @@ export class AuthorityForTests {
   }
 
   /** @param names that a server answers to: host names, and addresses (IPv4). */
-  issue(names: readonly string[]): Certificate {
+  issue(names: readonly string[], valid: Validity = HOUR_BEFORE_TO_DAY_AFTER): Certificate {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const subjectAltName = sequence(
       ...names.map((name) =>
@@ -29,19 +37,24 @@ export class AuthorityForTests {
       ),
     );
     return {
-      certificate: this.#signed('a server', publicKey, extension('551d11', subjectAltName)),
+      certificate: this.#signed('a server', publicKey, extension('551d11', subjectAltName), valid),
       key: String(privateKey.export({ type: 'pkcs8', format: 'pem' })),
     };
   }
 
-  /** RFC 5280, 4.1: version 3, good for an hour before and a day after now. */
-  #signed(subject: string, publicKey: KeyObject, extensions: Buffer): string {
+  /** RFC 5280, 4.1: version 3. */
+  #signed(
+    subject: string,
+    publicKey: KeyObject,
+    extensions: Buffer,
+    { fromMs, untilMs } = HOUR_BEFORE_TO_DAY_AFTER,
+  ): string {
     const toSign = sequence(
       der(0xa0, der(0x02, Buffer.of(2))),
       der(0x02, Buffer.concat([Buffer.of(1), randomBytes(8)])),
       ECDSA_WITH_SHA256,
       distinguishedName(this.#name),
-      sequence(time(-3_600_000), time(86_400_000)),
+      sequence(time(fromMs), time(untilMs)),
       distinguishedName(subject),
       publicKey.export({ type: 'spki', format: 'der' }),
       der(0xa3, sequence(extensions)),

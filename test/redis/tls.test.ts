@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
 import { pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -134,6 +136,20 @@ describe.concurrent('a certificate that is not to be trusted', () => {
       expect(problem).toContain('its certificate is for another name');
       expect(problem).toContain("IP: 127.0.0.1 is not in the cert's list");
     }
+  });
+
+  it.each([
+    ['has expired: renew it', { fromMs: -86_400_000, untilMs: -60_000 }],
+    ['is not valid yet: look at the clocks', { fromMs: 3_600_000, untilMs: 86_400_000 }],
+  ])('%s: refused in every form', async (why, valid) => {
+    const { certificate: cert, key } = authority.issue(['localhost'], valid);
+    const server = createTlsServer({ cert, key }).listen(0, '127.0.0.1');
+    onTestFinished(() => void server.close());
+    await once(server, 'listening');
+    const at = `localhost:${(server.address() as AddressInfo).port}`;
+    const addresses = [`rediss://${at}`, `rediss+sentinel://${at}/main`, `rediss+cluster://${at}`];
+    const problems = await Promise.all(addresses.map((url) => problemOf(trusting(url))));
+    for (const problem of problems) expect(problem).toContain(`its certificate ${why}`);
   });
 
   it('is one that NODE_EXTRA_CA_CERTS does not vouch for: a part of its own says so and ends', async () => {
