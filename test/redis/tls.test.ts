@@ -24,9 +24,9 @@ import { AuthorityForTests } from './certificates-for-tests.ts';
 const NEEDS = { replicas: 0, shards: SHARDS };
 const PORTS = { from: 20_000, to: 32_000 };
 
-/** One Redis, a Sentinel that watches it, and a Cluster of one node: none of them listens without TLS. */
+/** Two Redis, a Sentinel that watches them, one by its name, and a Cluster of one node: none of them listens without TLS. */
 let directory: string;
-let ports: Record<'one' | 'sentinel' | 'node', number>;
+let ports: Record<'one' | 'named' | 'sentinel' | 'node', number>;
 let node: EmbeddedRedis;
 let stops: (() => Promise<unknown> | undefined)[];
 const authority = new AuthorityForTests('an authority of the company');
@@ -35,8 +35,8 @@ const ca = authority.certificate;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'cs-tls-'));
   stops = [];
-  const [one = 0, sentinel = 0, nodePort = 0, bus = 0] = await freePorts(4, PORTS);
-  ports = { one, sentinel, node: nodePort };
+  const [one = 0, named = 0, sentinel = 0, nodePort = 0, bus = 0] = await freePorts(5, PORTS);
+  ports = { one, named, sentinel, node: nodePort };
   writeFileSync(join(directory, 'ca.pem'), ca);
   const start = async (name: string, names: string[], ...extraArgs: string[]) => {
     const settings = tlsSettings(name, names).flatMap(([key, value]) => [`--${key}`, value]);
@@ -48,8 +48,9 @@ beforeAll(async () => {
     stops.push(() => server.kill9());
     return server;
   };
-  const [, clusterNode] = await Promise.all([
+  const [, , clusterNode] = await Promise.all([
     start('one', ['localhost', '127.0.0.1'], '--tls-port', String(one), '--tls-replication', 'yes'),
+    start('named', ['localhost'], '--tls-port', String(named), '--tls-replication', 'yes'),
     start(
       'node',
       ['localhost'],
@@ -72,6 +73,7 @@ describe.each([
   ['rediss', () => `rediss://127.0.0.1:${ports.one}`],
   ['rediss, by a name', () => `rediss://localhost:${ports.one}/1`],
   ['rediss+sentinel', () => `rediss+sentinel://localhost:${ports.sentinel}/main/2`],
+  ['rediss+sentinel, announcing names', () => `rediss+sentinel://localhost:${ports.sentinel}/named`],
   ['rediss+cluster', () => `rediss+cluster://localhost:${ports.node}`],
 ] as const)('%s', (_, url) => {
   it('with the authority: a call is proposed, approved, and runs, and news are heard', async () => {
@@ -279,7 +281,10 @@ function startSentinel(): () => Promise<unknown> {
     ['tls-replication', 'yes'],
     ['bind', '127.0.0.1'],
     ['dir', home],
+    ['sentinel resolve-hostnames', 'yes'],
+    ['sentinel announce-hostnames', 'yes'],
     ['sentinel monitor', `main 127.0.0.1 ${ports.one} 1`],
+    ['sentinel monitor', `named localhost ${ports.named} 1`],
   ];
   writeFileSync(config, settings.map(([key, value]) => `${key} ${value}\n`).join(''));
   const script = '"$1" "$2" --sentinel >/dev/null & read -r _; kill -KILL $!; wait';
