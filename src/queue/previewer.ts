@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import { type CredentialProvider, Credentials } from '../core/execution/credentials.ts';
 import { judgePreview, type StartJudgement } from '../core/execution/judgement.ts';
 import { TimeLimit } from '../core/execution/time-limit.ts';
+import { Outage } from '../core/outage.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import {
   PREVIEW_CHARACTERS,
@@ -47,12 +48,16 @@ const CLAIMS_MOST = 3;
 export class Previewer {
   readonly #parts: PreviewerParts;
   readonly #stopping = new AbortController();
+  readonly #outage: Outage;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<unknown> = Promise.resolve();
-  #reachable = true;
 
   constructor(parts: PreviewerParts) {
     this.#parts = parts;
+    this.#outage = new Outage(parts.logger, {
+      began: 'previews: the store does not answer; keeps trying',
+      over: 'previews: the store answers again',
+    });
   }
 
   start(): void {
@@ -130,20 +135,12 @@ export class Previewer {
   #next(): void {
     if (this.#stopping.signal.aborted) return;
     this.#timer = setTimeout(() => {
-      this.#round = this.#roundSafely().finally(() => this.#next());
+      this.#round = this.#outage.attempt(() => this.#rounds(), undefined).finally(() => this.#next());
     }, this.#parts.intervalMs ?? INTERVAL_MS);
   }
 
-  async #roundSafely(): Promise<void> {
-    try {
-      while ((await this.round()) === AT_ONCE && !this.#stopping.signal.aborted);
-      this.#reachable = true;
-    } catch (err) {
-      // Once an outage, not twice a second.
-      if (this.#reachable)
-        this.#parts.logger.warn({ err }, 'previews: the store does not answer; keeps trying');
-      this.#reachable = false;
-    }
+  async #rounds(): Promise<void> {
+    while ((await this.round()) === AT_ONCE && !this.#stopping.signal.aborted);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Dispatch } from '../core/execution/dispatch.ts';
+import { Outage } from '../core/outage.ts';
 import { type ProposalId, shardOfProposal } from '../core/proposal/proposal-id.ts';
 import { type ProposalStore, StoreUnavailable } from '../core/proposal/proposal-store.ts';
 import { DispatchUnavailable } from './dispatch-bullmq.ts';
@@ -25,6 +26,7 @@ export class Sweeper {
   readonly #dispatch: Pick<Dispatch, 'wake'>;
   readonly #intervalMs: number;
   readonly #logger: Logger;
+  readonly #outage: Outage;
   readonly #clock: MonotonicClock;
   /** What is ready, since when this sweeper knows, and when it last woke it. */
   readonly #ready = new Map<ProposalId, { nextWakeAt: number; pauseMs: number }>();
@@ -34,7 +36,6 @@ export class Sweeper {
   #sweeping: Promise<unknown> | undefined;
   #stopped = true;
   #ending = false;
-  #reachable = true;
 
   constructor(parts: {
     store: Pick<ProposalStore, 'due' | 'expire' | 'declareUnknown' | 'fireTimers'>;
@@ -46,6 +47,10 @@ export class Sweeper {
     this.#store = parts.store;
     this.#dispatch = parts.dispatch;
     this.#logger = parts.logger;
+    this.#outage = new Outage(parts.logger, {
+      began: 'sweeper: the store does not answer; keeps trying',
+      over: 'sweeper: the store answers again',
+    });
     this.#intervalMs = parts.intervalMs ?? SWEEP_MS;
     this.#clock = parts.clock ?? (() => performance.now());
   }
@@ -149,21 +154,8 @@ export class Sweeper {
   #next(): void {
     if (this.#stopped) return;
     this.#timer = setTimeout(() => {
-      this.#sweeping = this.#sweepSafely().finally(() => this.#next());
+      this.#sweeping = this.#outage.attempt(() => this.sweep(), undefined).finally(() => this.#next());
     }, this.#intervalMs);
-  }
-
-  async #sweepSafely(): Promise<void> {
-    try {
-      await this.sweep();
-      if (!this.#reachable) this.#logger.info('sweeper: the store answers again');
-      this.#reachable = true;
-    } catch (error) {
-      // Once an outage, not once a second.
-      if (this.#reachable)
-        this.#logger.warn({ err: error }, 'sweeper: the store does not answer; keeps trying');
-      this.#reachable = false;
-    }
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Attester } from '../core/approval/attester.ts';
+import { Outage } from '../core/outage.ts';
 
 /** Well below a renewal: what a decision left unattested does not wait for one. */
 const ROUND_MS = 1_000;
@@ -8,21 +9,27 @@ const ROUND_MS = 1_000;
 export class AttestationRounds {
   readonly #attester: Pick<Attester, 'sweep'>;
   readonly #logger: Logger;
+  readonly #outage: Outage;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
   #stopped = false;
-  #failing = false;
 
   constructor(attester: Pick<Attester, 'sweep'>, logger: Logger) {
     this.#attester = attester;
     this.#logger = logger;
+    this.#outage = new Outage(logger, {
+      began: 'approvers are not looked at again; approved calls wait',
+      over: 'approvers are looked at again',
+    });
   }
 
   start(): void {
     this.#timer = setTimeout(() => {
-      this.#round = this.#run().finally(() => {
-        if (!this.#stopped) this.start();
-      });
+      this.#round = this.#outage
+        .attempt(() => this.#run(), undefined)
+        .finally(() => {
+          if (!this.#stopped) this.start();
+        });
     }, ROUND_MS);
   }
 
@@ -33,16 +40,8 @@ export class AttestationRounds {
   }
 
   async #run(): Promise<void> {
-    try {
-      await this.#attester.sweep((proposal, err) =>
-        this.#logger.warn({ proposal, err }, 'the approvers of a call were not looked at again; it waits'),
-      );
-      this.#failing = false;
-    } catch (err) {
-      // Once an outage, not once a second.
-      if (!this.#failing)
-        this.#logger.warn({ err }, 'approvers are not looked at again; approved calls wait');
-      this.#failing = true;
-    }
+    await this.#attester.sweep((proposal, err) =>
+      this.#logger.warn({ proposal, err }, 'the approvers of a call were not looked at again; it waits'),
+    );
   }
 }

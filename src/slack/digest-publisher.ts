@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { readRecord } from '../core/approval/decision-desk.ts';
+import { Outage } from '../core/outage.ts';
 import type { DigestMark, Folding } from '../core/proposal/folding.ts';
 import type { CardRef, ProposalRecord } from '../core/proposal/proposal.ts';
 import type { ProposalId } from '../core/proposal/proposal-id.ts';
@@ -33,10 +34,15 @@ const RETRY_MS = 5_000;
 export class DigestPublisher {
   readonly #parts: DigestPublisherParts;
   readonly #rounds: MarkedRounds;
+  readonly #claiming: Outage;
 
   constructor(parts: DigestPublisherParts) {
     this.#parts = parts;
     this.#rounds = new MarkedRounds(parts.outbox, () => this.#round());
+    this.#claiming = new Outage(parts.logger, {
+      began: 'digest cards cannot be read; they stay as they are',
+      over: 'digest cards can be read again',
+    });
   }
 
   start(): Promise<void> {
@@ -49,10 +55,8 @@ export class DigestPublisher {
   }
 
   async #round(): Promise<void> {
-    const claimed = await this.#parts.folding.claimDigests(AT_ONCE, LEASE_MS).catch((error: unknown) => {
-      this.#parts.logger.warn({ err: error }, 'digest cards cannot be read; they stay as they are');
-      return [];
-    });
+    const { folding } = this.#parts;
+    const claimed = await this.#claiming.attempt(() => folding.claimDigests(AT_ONCE, LEASE_MS), []);
     await Promise.all(claimed.map((mark) => this.#draw(mark)));
   }
 

@@ -4,6 +4,7 @@ import { type ApprovalPublicKey, decisionIsGenuine, type SignedDecision } from '
 import { readHeldRecord, readRecord } from '../core/approval/decision-desk.ts';
 import type { AuditLog } from '../core/audit/audit-log.ts';
 import type { TenantId } from '../core/identity/ids.ts';
+import { Outage } from '../core/outage.ts';
 import { successorOf } from '../core/proposal/edit-link.ts';
 import type { EndedProposals } from '../core/proposal/ended-proposals.ts';
 import { alikeDigest, type Folding } from '../core/proposal/folding.ts';
@@ -79,6 +80,9 @@ export class CardPublisher {
   readonly #limits: CardPace;
   readonly #failures = new Map<ProposalId, number>();
   readonly #drawing = new Set<Promise<void>>();
+  readonly #claiming: Outage;
+  readonly #repairing: Outage;
+  readonly #lookingAfter: Outage;
   #stopped = false;
   #lookedAfter: Promise<void> | undefined;
   #repairedAt = Number.NEGATIVE_INFINITY;
@@ -90,6 +94,18 @@ export class CardPublisher {
     this.#parts = parts;
     this.#limits = parts.pace ?? SLACK_PACE;
     this.#pace = new SharedPace(parts.outbox, this.#limits);
+    this.#claiming = new Outage(parts.logger, {
+      began: 'the card outbox does not answer; cards stay as they are',
+      over: 'the card outbox answers again',
+    });
+    this.#repairing = new Outage(parts.logger, {
+      began: 'cards were not looked through for what is missing',
+      over: 'cards are looked through for what is missing again',
+    });
+    this.#lookingAfter = new Outage(parts.logger, {
+      began: 'cards were not looked after; they are later',
+      over: 'cards are looked after again',
+    });
   }
 
   async start(): Promise<void> {
@@ -146,13 +162,9 @@ export class CardPublisher {
     await Promise.all([...this.#drawing, this.#lookedAfter]);
   }
 
-  async #claim(limit: number): ReturnType<CardOutbox['claim']> {
-    try {
-      return await this.#parts.outbox.claim(limit, this.#limits.leaseMs);
-    } catch (error) {
-      this.#parts.logger.warn({ err: error }, 'the card outbox does not answer; cards stay as they are');
-      return NOTHING;
-    }
+  #claim(limit: number): ReturnType<CardOutbox['claim']> {
+    const { outbox } = this.#parts;
+    return this.#claiming.attempt(() => outbox.claim(limit, this.#limits.leaseMs), NOTHING);
   }
 
   #inHand(drawing: Promise<void>): void {
@@ -166,18 +178,12 @@ export class CardPublisher {
   async #repairNowAndThen(): Promise<void> {
     const now = this.#parts.clock();
     if (Math.abs(now - this.#repairedAt) < this.#limits.repairEveryMs) return;
-    this.#repairedAt = now;
-    try {
-      // Redis may lose marks that it had not written down yet; the proposals themselves say what is missing.
-      await this.#parts.outbox.repair();
-    } catch (error) {
-      this.#repairedAt = Number.NEGATIVE_INFINITY;
-      this.#parts.logger.warn({ err: error }, 'cards were not looked through for what is missing');
-    }
-    this.#lookedAfter ??= this.#lookAfterCards()
-      .catch((error: unknown) =>
-        this.#parts.logger.warn({ err: error }, 'cards were not looked after; they are later'),
-      )
+    // Redis may lose marks that it had not written down yet; the proposals themselves say what is missing.
+    const repair = () => this.#parts.outbox.repair().then(() => true);
+    const repaired = await this.#repairing.attempt(repair, false);
+    this.#repairedAt = repaired ? now : Number.NEGATIVE_INFINITY;
+    this.#lookedAfter ??= this.#lookingAfter
+      .attempt(() => this.#lookAfterCards(), undefined)
       .finally(() => {
         this.#lookedAfter = undefined;
       });

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { Outage } from '../core/outage.ts';
 import type { PolicyHolder } from '../core/policy/policy-source.ts';
 import { describeScope, type SwitchScope } from '../core/switch/scope.ts';
 import type { ClaimedNotice, SwitchNotice, SwitchNotices } from '../core/switch/switch-notice.ts';
@@ -38,12 +39,17 @@ const MOST_FAILURES = 20;
  */
 export class SwitchAnnouncer {
   readonly #parts: SwitchAnnouncerParts;
+  readonly #claiming: Outage;
   #stopped = false;
   #wake: () => void = () => {};
   #running: Promise<void> = Promise.resolve();
 
   constructor(parts: SwitchAnnouncerParts) {
     this.#parts = parts;
+    this.#claiming = new Outage(parts.logger, {
+      began: 'what the channels have to be told of the switch was not read',
+      over: 'what the channels have to be told of the switch is read again',
+    });
   }
 
   start(): void {
@@ -65,13 +71,8 @@ export class SwitchAnnouncer {
   async #run(): Promise<void> {
     while (!this.#stopped) {
       const pause = this.#pause();
-      const claimed = await this.#parts.notices.claim(AT_ONCE, LEASE_MS).catch((error: unknown) => {
-        this.#parts.logger.warn(
-          { err: error },
-          'what the channels have to be told of the switch was not read',
-        );
-        return [];
-      });
+      const { notices } = this.#parts;
+      const claimed = await this.#claiming.attempt(() => notices.claim(AT_ONCE, LEASE_MS), []);
       for (const notice of claimed) {
         this.#parts.inFlight
           .track(this.#handle(notice))
