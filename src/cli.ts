@@ -83,9 +83,14 @@ writes
           ? `Agent writes are OFF, confirmed by ${answer.confirmedShards} of ${answer.shards} shards.`
           : `NOT CONFIRMED: ${answer.confirmedShards} of ${answer.shards} shards answered. Run this again until it is confirmed.`,
       );
-      if (answer.halting !== undefined) print('Very many were waiting; halting each of them …');
-      const { halted, executing } = (await answer.halting) ?? answer;
-      print(`Halted: ${halted.length}. Already executing, may finish: ${executing.length}.`);
+      if (answer.halting !== undefined) print('Not everything that waited is halted yet; that goes on …');
+      const { halted, executing, complete } = (await answer.halting) ?? answer;
+      print(
+        `Halted: ${halted.length}. Already executing, may finish: ${executing.length}.`,
+        ...(complete
+          ? []
+          : ['Those are not all: not every shard answered. An approval service halts the rest.']),
+      );
       if (!answer.confirmed) process.exitCode = 1;
     });
   });

@@ -140,6 +140,7 @@ export async function startApprovalService(config: StartConfig, given: Logger): 
         permits.stop();
         const left = [...(await surface.stop())];
         await sweeper.stop();
+        await writeSwitch.stop();
         // After everything of ours that could still write an entry.
         left.push(...(await sealer.stop()));
         policy.close();

@@ -10,7 +10,7 @@ import { type SwitchScope, scopeKey, scopeOfKey } from '../core/switch/scope.ts'
 import { operatorOf, type SwitchNotice } from '../core/switch/switch-notice.ts';
 import {
   type Closed,
-  type Halted,
+  type FoundOpen,
   type OffAnswer,
   type OffEntry,
   type OnAnswer,
@@ -52,11 +52,12 @@ interface OffInFlight {
   superseded: boolean;
 }
 
-/** What an `off` ends in one shard: more and more, until it has `ended`. */
-interface Halting extends Halted {
+/** What an `off` finds in one shard: more and more of it. */
+interface ShardHalting {
   readonly halted: ProposalId[];
   readonly executing: ProposalId[];
-  readonly ended: Promise<void>;
+  /** Whether it went through all of them. */
+  readonly ended: Promise<boolean>;
 }
 
 export class WriteSwitchRedis implements WriteSwitch {
@@ -70,7 +71,7 @@ export class WriteSwitchRedis implements WriteSwitch {
   readonly #onConfirmed: (entry: OffEntry, answer: OffAnswer) => void;
   readonly #unconfirmed = new Map<OffInFlight, Promise<void>>();
   /** What this process is halting just now. */
-  readonly #halting = new Map<string, Halting>();
+  readonly #halting = new Map<string, ShardHalting>();
 
   constructor({
     redis,
@@ -146,7 +147,8 @@ export class WriteSwitchRedis implements WriteSwitch {
     const answers = await this.#everyAnswer((shard) => this.#shardStatus(shard, undefined)).catch(() => []);
     const inFlight = this.#newOff(flip, answers);
     // With nobody there, the operator hears that at once, and not after a second time-out.
-    const answer = answers.length > 0 ? await this.#carryOut(inFlight) : this.#answerOf(inFlight, []);
+    const answer =
+      answers.length > 0 ? await this.#carryOut(inFlight) : this.#answerOf(inFlight, foundIn([], false));
     if (!answer.confirmed) this.#keepTrying(inFlight);
     return answer;
   }
@@ -211,7 +213,7 @@ export class WriteSwitchRedis implements WriteSwitch {
         const [word, left, epoch] = RenewReply.parse(await this.#scripts.run('switchRenew', { shard, ask }));
         this.#epochs.remember(shard, epoch);
         for (const { key, epoch, cause } of left) {
-          // With very many pending it takes longer than this comes round again.
+          // With very many pending it takes longer than this comes round again, and a renewal must not wait for it.
           if (this.#halting.has(haltingName(shard, key, epoch))) continue;
           await this.#haltShard(shard, scopeOfKey(key), epoch, cause).ended;
         }
@@ -257,21 +259,25 @@ export class WriteSwitchRedis implements WriteSwitch {
     // Whoever was admitted just before the flip starts within D of asking, or not at all. Only then is it true that
     // nothing starts; meanwhile there is time to halt.
     const flipped = performance.now();
-    const parts = this.#halt(flip);
-    const ended = Promise.allSettled(parts.map((part) => part.ended)).then(() => haltedIn(parts));
-    const inTime = await Promise.race([ended, sleep(this.#haltedWithinMs, undefined, { ref: false })]);
+    const shards = this.#halt(flip);
+    const halting = Promise.allSettled(shards.map(({ ended }) => ended)).then((results) => {
+      const through = results.every((result) => result.status === 'fulfilled' && result.value);
+      return foundIn(shards, through && flip.confirmed.size === this.#shards);
+    });
+    const found = await Promise.race([halting, sleep(this.#haltedWithinMs, undefined, { ref: false })]);
     await sleepUntil(flipped + this.#startDeadlineMs);
-    return this.#answerOf(flip, parts, inTime === undefined ? ended : undefined);
+    if (found !== undefined) return this.#answerOf(flip, found);
+    return this.#answerOf(flip, foundIn(shards, false), halting);
   }
 
-  #answerOf(flip: OffInFlight, parts: readonly Halted[], halting?: Promise<Halted>): OffAnswer {
+  #answerOf(flip: OffInFlight, found: FoundOpen, halting?: Promise<FoundOpen>): OffAnswer {
     return {
       confirmed: flip.confirmed.size === this.#shards,
       shards: this.#shards,
       confirmedShards: flip.confirmed.size,
       epoch: Math.max(flip.epoch, ...flip.confirmed.values()),
       since: flip.entry.since,
-      ...haltedIn(parts),
+      ...found,
       halting,
     };
   }
@@ -324,7 +330,7 @@ export class WriteSwitchRedis implements WriteSwitch {
   }
 
   /** What it does not reach is dead anyway, and halted by whoever touches it or renews permits. */
-  #halt(flip: OffInFlight): Halting[] {
+  #halt(flip: OffInFlight): ShardHalting[] {
     const { scope, by, why } = flip.entry;
     const cause: HaltCause = {
       kind: 'switch',
@@ -335,7 +341,7 @@ export class WriteSwitchRedis implements WriteSwitch {
     return [...flip.confirmed].map(([shard, epoch]) => this.#haltShard(shard, scope, epoch, cause));
   }
 
-  #haltShard(shard: number, scope: SwitchScope, epoch: number, cause: HaltCause): Halting {
+  #haltShard(shard: number, scope: SwitchScope, epoch: number, cause: HaltCause): ShardHalting {
     const name = haltingName(shard, scopeKey(scope), epoch);
     const known = this.#halting.get(name);
     if (known !== undefined) return known;
@@ -351,17 +357,17 @@ export class WriteSwitchRedis implements WriteSwitch {
     scope: SwitchScope,
     epoch: number,
     cause: HaltCause,
-    { halted, executing }: Pick<Halting, 'halted' | 'executing'>,
-  ): Promise<void> {
+    { halted, executing }: Pick<ShardHalting, 'halted' | 'executing'>,
+  ): Promise<boolean> {
     const ids = await this.#openIds(shard, scope);
     for (let from = 0; from < ids.length; from += HALT_BATCH) {
-      if (this.#stopped.signal.aborted) return;
+      if (this.#stopped.signal.aborted) return false;
       const batch = ids.slice(from, from + HALT_BATCH);
       const words = z.array(z.string()).parse(
         await this.#scripts.run('switchHalt', {
           shard,
           keys: batch.map(proposalKey),
-          ask: { ids: batch, scope, epoch, cause },
+          ask: { ids: batch, scope, key: scopeKey(scope), epoch, cause },
         }),
       );
       for (const [i, id] of batch.entries()) {
@@ -370,6 +376,7 @@ export class WriteSwitchRedis implements WriteSwitch {
       }
     }
     await this.#scripts.run('switchHalted', { shard, ask: { scope: scopeKey(scope), epoch } });
+    return true;
   }
 
   /**
@@ -502,11 +509,12 @@ function closedOfAll(answers: readonly ShardStatus[]): Closed | undefined {
   return (['unreadable', 'never_armed', 'permit_lapsed'] as const).find((why) => whys.has(why));
 }
 
-/** A lapsed permit needs no `on`: it comes back by itself with whoever renews it. */
-function haltedIn(parts: readonly Halted[]): Halted {
+/** By now. */
+function foundIn(shards: readonly ShardHalting[], complete: boolean): FoundOpen {
   return {
-    halted: parts.flatMap(({ halted }) => halted),
-    executing: parts.flatMap(({ executing }) => executing),
+    halted: shards.flatMap(({ halted }) => halted),
+    executing: shards.flatMap(({ executing }) => executing),
+    complete,
   };
 }
 
@@ -519,6 +527,7 @@ function notHeld(error: unknown): undefined {
   if (!(error instanceof NotHeldByReplicas)) throw error;
 }
 
+/** A lapsed permit needs no `on`: it comes back by itself with whoever renews it. */
 function isOff(answer: ShardStatus, key: string): boolean {
   if (answer.offScopes.includes(key)) return true;
   return key === '*' && answer.why !== '' && answer.why !== 'permit_lapsed';

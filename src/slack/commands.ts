@@ -590,10 +590,7 @@ function offText(
   const lines = [
     head,
     `By ${mention(typist.person, typist.team)} since ${localTime(answer.since)}; ${answer.confirmedShards} of ${counted(answer.shards, 'part')} of the switch confirmed.`,
-    haltedText(answer),
-    answer.executing.length === 0
-      ? 'Nothing was running.'
-      : `Already running, and may finish: ${listed(answer.executing)}.`,
+    ...(answer.complete ? foundText(answer) : foundSoFarText(answer)),
   ];
   if (command.unclear !== undefined) {
     lines.push(`${code(command.unclear)} names nothing that is there, so *everything* is off.`);
@@ -607,11 +604,24 @@ function offText(
   return lines.join('\n');
 }
 
-function haltedText({ halted, halting }: OffAnswer): string {
-  if (halting === undefined)
-    return halted.length === 0 ? 'Nothing was waiting.' : `Halted for good: ${listed(halted)}.`;
-  const soFar = halted.length === 0 ? 'Nothing is halted' : `Halted for good: ${listed(halted)}`;
-  return `${soFar} so far. Very many were waiting; the others are being halted. ${code('/agent-writes status')} says how many are left.`;
+function foundText({ halted, executing }: OffAnswer): string[] {
+  return [
+    halted.length === 0 ? 'Nothing was waiting.' : `Halted for good: ${listed(halted)}.`,
+    executing.length === 0
+      ? 'Nothing was running.'
+      : `Already running, and may finish: ${listed(executing)}.`,
+  ];
+}
+
+function foundSoFarText({ halted, executing }: OffAnswer): string[] {
+  return [
+    halted.length === 0
+      ? 'What was waiting is not halted yet; that goes on.'
+      : `Halted for good so far: ${listed(halted)}; that goes on.`,
+    executing.length === 0
+      ? 'What is running is not known yet.'
+      : `Already running, and may finish, as far as is known: ${listed(executing)}.`,
+  ];
 }
 
 function listed(ids: readonly ProposalId[]): string {

@@ -9,6 +9,7 @@ import {
   armed,
   askFor,
   freshTerms,
+  haltedBy,
   OPERATOR,
   proposed,
   ROOMY,
@@ -119,7 +120,7 @@ export function writeSwitchContract(make: () => Promise<Stores>): void {
       const pending = await proposed(stores, { rule: { quorum: 2 } });
       const ready = await approved(stores);
       const answer = await writeSwitch.off({ scope: scopeOfKey(key), by: OPERATOR });
-      expect([...answer.halted].sort()).toEqual([pending.terms.id, ready.terms.id].sort());
+      expect(await haltedBy(answer)).toEqual([pending.terms.id, ready.terms.id].sort());
       expect(await stateFor()).toMatchObject({ state: 'off' });
       expect((await stores.store.create(await freshTerms(stores), ROOMY)).created).toBe('writes_off');
       expect((await stores.store.decide(signedDecision(pending, 'approve'))).ok).toBe(false);
@@ -161,7 +162,7 @@ export function writeSwitchContract(make: () => Promise<Stores>): void {
     const all = await Promise.all(Array.from({ length: 450 }, () => proposed(stores)));
     const beside = await proposed(stores, { context: { agent: 'other-bot' } });
     const answer = await writeSwitch.off({ scope: scopeOfKey('agent=support-bot'), by: OPERATOR });
-    expect([...answer.halted].sort()).toEqual(all.map(({ terms }) => terms.id).sort());
+    expect(await haltedBy(answer)).toEqual(all.map(({ terms }) => terms.id).sort());
     expect(await stores.store.pending({ limit: 10 })).toEqual([beside.terms.id]);
   });
 

@@ -121,11 +121,11 @@ export const MUTANTS: readonly Mutant[] = [
     checks: [SWITCH, 'goes off in one word'],
   },
   {
-    breaks: 'every renewal of the permits begins halting anew',
+    breaks: 'a renewal of the permits waits for halting that goes on',
     file: 'src/redis/write-switch-redis.ts',
     line: 'if (this.#halting.has(haltingName(shard, key, epoch))) continue;',
     becomes: '',
-    checks: [SWITCH, 'is halting once'],
+    checks: [SWITCH, 'renews permits while it halts'],
   },
   {
     breaks: 'whoever stops does not wait for the clicks in hand',

@@ -15,6 +15,7 @@ import {
   askFor,
   auditOf,
   freshTerms,
+  haltedBy,
   OPERATOR,
   proposalStoreContract,
   proposed,
@@ -352,7 +353,7 @@ describe('limits of the server', () => {
     );
     const off = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
     expect(off).toMatchObject({ confirmed: true });
-    expect([...off.halted].sort()).toEqual([toApprove.terms.id, ready.terms.id].sort());
+    expect(await haltedBy(off)).toEqual([toApprove.terms.id, ready.terms.id].sort());
   });
 
   it('keeps what is settled for a week, and what is open for ever', async () => {

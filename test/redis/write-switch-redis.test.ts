@@ -2,8 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { scopeKeysCovering } from '../../src/core/switch/scope.ts';
 import type { OffAnswer, OffEntry } from '../../src/core/switch/write-switch.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
@@ -357,59 +359,114 @@ describe('an off that is not confirmed', () => {
 });
 
 describe('with more waiting than an answer may wait for', () => {
-  /** Nothing is halted until the gate is opened; many wait, one may start, one runs. */
-  async function gated() {
+  const MANY = 450;
+
+  /** Only so many batches of two hundred are halted until more are let through; of all, one may start, and one runs. */
+  async function gated(through: number) {
     const client = redis.connect();
     const stores = storesOn(1, client, { haltedWithinMs: 20 });
     await armed(stores);
     const waiting = await Promise.all(
-      Array.from({ length: 250 }, () => proposed(stores, { rule: { quorum: 2 } })),
+      Array.from({ length: MANY }, () => proposed(stores, { rule: { quorum: 2 } })),
     );
     const mayStart = await approved(stores);
     const runs = await admitted(stores);
     const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>;
-    let open = () => {};
-    const opened = new Promise<void>((resolve) => {
-      open = resolve;
-    });
+    const batches = { through, began: 0, ended: 0 };
     client.evalsha = (async (...args: unknown[]) => {
-      if (args.some((arg) => String(arg).includes('"ids":['))) await opened;
-      return evalsha(...args);
+      if (!args.some((arg) => String(arg).includes('"ids":['))) return evalsha(...args);
+      batches.began += 1;
+      for (const nth = batches.began; nth > batches.through; ) await sleep(1);
+      return evalsha(...args).finally(() => {
+        batches.ended += 1;
+      });
     }) as typeof client.evalsha;
-    return { stores, waiting, mayStart, runs, open };
+    return { stores, waiting, mayStart, runs, batches };
   }
+  const off = ({ writeSwitch }: Stores) => writeSwitch.off({ scope: {}, by: OPERATOR });
+  /** Over is the time after which others go on with it. */
+  const graceIsOver = async ({ store }: Stores, epoch: number) =>
+    redis.client.hset('{s0}:halting', '*', `${epoch} ${(await store.now()) - 10_000}`);
 
   it('[switch:off-means-no-start] off answers before each of them is halted, and none can start', async () => {
-    const { stores, waiting, mayStart, runs, open } = await gated();
-    const [voted, ...rest] = waiting;
-    const answer = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
-    expect(answer).toMatchObject({ confirmed: true, halted: [], executing: [] });
-    expect(answer.halting).toBeInstanceOf(Promise);
+    const { stores, waiting, mayStart, runs, batches } = await gated(0);
+    const [voted, ...rest] = waiting as [SealedTerms, ...SealedTerms[]];
+    const answer = await off(stores);
+    expect(answer).toMatchObject({ confirmed: true, halted: [], executing: [], complete: false });
     // Whoever touches one halts it.
     expect((await stores.store.admit(askFor(mayStart))).ok).toBe(false);
-    expect(voted && (await stores.store.decide(signedDecision(voted, 'approve'))).ok).toBe(false);
-    open();
-    const all = await answer.halting;
-    expect([...(all?.halted ?? [])].sort()).toEqual(rest.map(({ terms }) => terms.id).sort());
-    expect(all?.executing).toEqual([runs.sealed.terms.id]);
+    expect((await stores.store.decide(signedDecision(voted, 'approve'))).ok).toBe(false);
+    batches.through = MANY;
+    const found = await answer.halting;
+    expect([...(found?.halted ?? [])].sort()).toEqual(rest.map(({ terms }) => terms.id).sort());
+    expect(found).toMatchObject({ executing: [runs.sealed.terms.id], complete: true });
     expect(await stores.writeSwitch.status()).toMatchObject({ pending: 0, approved: 0, executing: 1 });
     expect(await redis.client.exists('{s0}:halting')).toBe(0);
   });
 
-  it('leaves the rest to whoever renews permits where the process stops meanwhile', async () => {
-    const { stores, waiting, open } = await gated();
-    const answer = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
+  it('says first what runs, and what might have started', async () => {
+    const { stores, mayStart, runs, batches } = await gated(1);
+    const answer = await off(stores);
+    await expect.poll(() => batches.ended).toBe(1);
+    batches.through = MANY;
+    const found = await answer.halting;
+    expect(found).toMatchObject({ executing: [runs.sealed.terms.id], complete: true });
+    expect(found?.halted[0]).toBe(mayStart.terms.id);
+  });
+
+  it('renews permits while it halts', async () => {
+    const { stores, batches } = await gated(1);
+    const { epoch, halting } = await off(stores);
+    await expect.poll(() => batches.began).toBe(2);
+    await graceIsOver(stores, epoch);
+    await stores.writeSwitch.renewPermits();
+    expect(batches).toMatchObject({ began: 2, ended: 1 });
+    batches.through = MANY;
+    expect(await halting).toMatchObject({ complete: true });
+  });
+
+  it('is gone on with by others only once it stands still', async () => {
+    const { stores, batches } = await gated(0);
+    const { epoch, halting } = await off(stores);
+    await graceIsOver(stores, epoch);
+    batches.through = 1;
+    await expect.poll(() => batches.ended).toBe(1);
+    const { pending } = await stores.writeSwitch.status();
+    const other = storesOn(1);
+    await other.writeSwitch.renewPermits();
+    expect((await stores.writeSwitch.status()).pending).toBe(pending);
+    await graceIsOver(stores, epoch);
+    await other.writeSwitch.renewPermits();
+    expect((await stores.writeSwitch.status()).pending).toBe(0);
+    batches.through = MANY;
+    await halting;
+  });
+
+  it('is left to others where the process stops meanwhile', async () => {
+    const { stores, waiting, batches } = await gated(1);
+    const { epoch, halting } = await off(stores);
+    await expect.poll(() => batches.began).toBe(2);
     const stopped = stores.writeSwitch.stop();
-    open();
+    batches.through = MANY;
     await stopped;
-    const before = await answer.halting;
+    expect(batches).toMatchObject({ began: 2, ended: 2 });
+    const found = await halting;
+    expect(found).toMatchObject({ complete: false });
     const { pending } = await stores.writeSwitch.status();
     expect(pending).toBeGreaterThan(0);
-    expect(pending + (before?.halted.length ?? 0)).toBe(waiting.length + 1);
-    // Its grace is over.
-    await redis.client.hset('{s0}:halting', '*', `${answer.epoch} ${(await stores.store.now()) - 10_000}`);
+    expect(pending + (found?.halted.length ?? 0)).toBe(waiting.length + 1);
+    await graceIsOver(stores, epoch);
     await storesOn(1).writeSwitch.renewPermits();
     expect(await stores.writeSwitch.status()).toMatchObject({ pending: 0, approved: 0, executing: 1 });
+  });
+
+  it('is not complete where Redis goes away meanwhile', async () => {
+    const { stores, batches } = await gated(1);
+    const { halting } = await off(stores);
+    await redis.server.kill9();
+    onTestFinished(() => redis.server.restart());
+    batches.through = MANY;
+    expect(await halting).toMatchObject({ complete: false });
   });
 });
 

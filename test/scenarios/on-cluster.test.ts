@@ -14,6 +14,7 @@ import { demoWorld } from '../../src/sandbox/slack/demo-world.ts';
 import type { SlackWorld } from '../../src/sandbox/slack/slack-world.ts';
 import type { RunningPart } from '../../src/service.ts';
 import { received } from '../attacks/planted-tools.ts';
+import { haltedBy } from '../contracts/proposal-store.contract.ts';
 import { ClusterForTests, type ClusterNode } from '../faults/cluster-for-tests.ts';
 import { PartsInProcess } from './parts-in-process.ts';
 
@@ -102,7 +103,7 @@ describe('on a Cluster', () => {
     const handles = await Promise.all(TENANTS.map((tenant) => propose(tenant, 'halted')));
     const off = await parts.writeSwitch.off({ scope: {}, by: 'cli:test', why: 'a look' });
     expect(off).toMatchObject({ confirmed: true, shards: SHARDS, confirmedShards: SHARDS });
-    expect([...off.halted].toSorted()).toEqual(handles.map(({ id }) => id).toSorted());
+    expect(await haltedBy(off)).toEqual(handles.map(({ id }) => id).toSorted());
     for (const tenant of TENANTS) {
       await expect(propose(tenant, 'too late')).rejects.toMatchObject({ code: 'writes_disabled' });
     }

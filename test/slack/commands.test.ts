@@ -396,14 +396,17 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await t.told('U0CHEN', 'NOT CONFIRMED');
   });
 
-  it('off says how far it is where it does not wait until everything is halted', async () => {
+  it('off says how far it is where it did not look at everything yet', async () => {
     const { sealed } = await t.card();
-    await offIs(async (flip) => ({ ...(await t.writeSwitch.off(flip)), halting: new Promise(() => {}) }));
+    await offIs(async (flip) => ({ ...(await t.writeSwitch.off(flip)), complete: false }));
     await type('U0CHEN', 'off too many');
-    const seen = seenIn((await t.told('U0CHEN', 'Writes are off')).blocks);
-    expect(seen).toContain(
-      `Halted for good: 1 call (\`${sealed.terms.id}\`) so far. Very many were waiting; the others are being halted.`,
-    );
+    const some = seenIn((await t.told('U0CHEN', 'Writes are off')).blocks);
+    expect(some).toContain(`Halted for good so far: 1 call (\`${sealed.terms.id}\`); that goes on.`);
+    expect(some).toContain('What is running is not known yet.');
+    await type('U0CHEN', 'off again');
+    const none = seenIn((await t.told('U0CHEN', 'What was waiting is not halted yet')).blocks);
+    expect(none).toContain('that goes on');
+    expect(none).not.toContain('Nothing was');
   });
 });
 

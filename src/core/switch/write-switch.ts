@@ -57,26 +57,25 @@ export interface SwitchStatus {
   readonly executing: number;
 }
 
-/** What an `off` met. */
-export interface Halted {
+/** What an `off` found open in its scope. */
+export interface FoundOpen {
+  /** Those that it halted. What somebody clicked on or asked for meanwhile was halted by that. */
   readonly halted: readonly ProposalId[];
   /** Calls that had started before: they may finish. */
   readonly executing: readonly ProposalId[];
+  /** False: it was not looked at everything yet. The rest cannot start; whoever touches it or renews permits halts it. */
+  readonly complete: boolean;
 }
 
-/** `halted` and `executing` as far as they were looked at by then: all of them, where nothing is `halting` any more. */
-export interface OffAnswer extends Halted {
+export interface OffAnswer extends FoundOpen {
   /** True only if every shard, and its replicas, hold the new state, and the start deadline has passed since. */
   readonly confirmed: boolean;
   readonly shards: number;
   readonly confirmedShards: number;
   readonly epoch: number;
   readonly since: number;
-  /**
-   * Where there is so much that the answer does not wait for it: none of it can start any more, and it ends in the
-   * background. Resolves with everything that this flip halted; never rejects.
-   */
-  readonly halting: Promise<Halted> | undefined;
+  /** Where the answer did not wait for it, halting goes on in the background. Resolves when it ends; never rejects. */
+  readonly halting: Promise<FoundOpen> | undefined;
 }
 
 export type OnAnswer =

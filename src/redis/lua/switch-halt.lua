@@ -1,4 +1,4 @@
--- KEYS: proposals. ask: ids (as KEYS), scope (its parts), epoch, cause. Answers one word an id.
+-- KEYS: proposals. ask: ids (as KEYS), scope (its parts), key (the scope's), epoch, cause. Answers one word an id.
 local words = {}
 for i, id in ipairs(ask.ids) do
   local key = KEYS[OWN + i]
@@ -19,5 +19,10 @@ for i, id in ipairs(ask.ids) do
     halt(key, id, p, ask.cause)
     words[i] = 'halted'
   end
+end
+-- It goes on: nobody else has to begin with it yet.
+local since = redis.pcall('HGET', HALTING, ask.key)
+if type(since) == 'string' and string.match(since, '^(%d+) ') == tostring(ask.epoch) then
+  redis.call('HSET', HALTING, ask.key, ask.epoch .. ' ' .. now)
 end
 return words
