@@ -18,6 +18,8 @@ const vitest = await startVitest('test', [`test/fuzz/${target}`], {
   globalSetup: [],
   // One after the other: each has the machine for its time.
   fileParallelism: false,
+  // One that brings its process down leaves the others theirs.
+  isolate: true,
   provide: { fuzz: { seconds: Number(seconds), seed: Number(seed) } },
 });
 const failed = vitest.state.getFiles().filter(({ result }) => result?.state === 'fail').length;

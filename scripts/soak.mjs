@@ -26,6 +26,8 @@ const vitest = await startVitest(
     maxWorkers: WORKERS,
     // Nothing in it needs the compiled package.
     globalSetup: [],
+    // What one kind leaves in the memory of a process is not another one's load.
+    isolate: true,
     provide: { soak: { seconds: each, seed, path } },
   },
 );

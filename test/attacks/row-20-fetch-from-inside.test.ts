@@ -296,11 +296,15 @@ attackRow(20, {
       'an environment that sends every call through a proxy',
       async () => {
         const names = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'NODE_USE_ENV_PROXY'];
+        const before = names.map((name) => [name, process.env[name]] as const);
         for (const name of names) process.env[name] = 'http://127.0.0.1:9';
         try {
           expect((await internet.fetch('https://api.example.com/')).status).toBe(200);
         } finally {
-          for (const name of names) delete process.env[name];
+          for (const [name, value] of before) {
+            if (value === undefined) delete process.env[name];
+            else process.env[name] = value;
+          }
         }
         expect(internet.dialed).toEqual([`${PUBLIC_4} 443`]);
       },

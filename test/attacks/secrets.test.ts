@@ -93,6 +93,7 @@ describe('secrets planted in a whole installation', () => {
   const places: Record<string, string> = {};
   let agentGot = '';
   const heard: string[] = [];
+  let monitor: Redis | undefined;
 
   beforeAll(async () => {
     parts = await PartsInProcess.open({
@@ -100,7 +101,7 @@ describe('secrets planted in a whole installation', () => {
       policy: POLICY,
       toolsPath: join(import.meta.dirname, 'planted-tools.ts'),
     });
-    const monitor = await redis.connect().monitor();
+    monitor = await redis.connect().monitor();
     monitor.on('monitor', (_time: string, args: string[]) => void heard.push(args.join(' ')));
     await parts.armWrites();
     const tokens = {
@@ -125,7 +126,10 @@ describe('secrets planted in a whole installation', () => {
     );
     places.log = parts.logged.join('');
   }, 120_000);
-  afterAll(() => parts.close());
+  afterAll(async () => {
+    monitor?.disconnect();
+    await parts.close();
+  });
 
   async function everythingThatHappens(guard: OpenGuard): Promise<unknown[]> {
     const got: unknown[] = [];

@@ -1,4 +1,3 @@
-import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -56,7 +55,7 @@ describe('a guard, an executor and people in Slack', () => {
       keys: { proposal: [testKeys.proposal], approval: [testKeys.approvalPublic] },
       credentials: { fetch: async () => new Credentials({}) },
       dispatch: t.parts.dispatch,
-      connection: new Redis({ ...redis.connectionOptions, maxRetriesPerRequest: null }),
+      connection: redis.client,
       shards: 1,
       executorId: 'test:1',
       startDeadlineMs: 1_000,
