@@ -83,14 +83,18 @@ writes
           ? `Agent writes are OFF, confirmed by ${answer.confirmedShards} of ${answer.shards} shards.`
           : `NOT CONFIRMED: ${answer.confirmedShards} of ${answer.shards} shards answered. Run this again until it is confirmed.`,
       );
-      if (answer.halting !== undefined) print('Not everything that waited is halted yet; that goes on …');
+      if (answer.halting !== undefined) {
+        print(
+          `Halted so far: ${answer.halted.length}. Already executing, as far as is known: ${answer.executing.length}. It goes on …`,
+        );
+      }
       const { halted, executing, complete } = (await answer.halting) ?? answer;
-      print(
-        `Halted: ${halted.length}. Already executing, may finish: ${executing.length}.`,
-        ...(complete
-          ? []
-          : ['Those are not all: not every shard answered. An approval service halts the rest.']),
-      );
+      print(`Halted: ${halted.length}. Already executing, may finish: ${executing.length}.`);
+      if (!complete && answer.confirmed) {
+        print(
+          'Not everything could be looked at. None of the rest can start, and an approval service halts it.',
+        );
+      }
       if (!answer.confirmed) process.exitCode = 1;
     });
   });

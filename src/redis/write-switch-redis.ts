@@ -65,6 +65,7 @@ export class WriteSwitchRedis implements WriteSwitch {
   readonly #shards: number;
   readonly #startDeadlineMs: number;
   readonly #haltedWithinMs: number;
+  readonly #beforeBatch: () => Promise<void>;
   readonly #scripts: Scripts;
   readonly #epochs = new EpochMemory();
   readonly #stopped = new AbortController();
@@ -79,6 +80,7 @@ export class WriteSwitchRedis implements WriteSwitch {
     replicas,
     startDeadlineMs = START_DEADLINE_MS,
     haltedWithinMs = HALTED_WITHIN_MS,
+    beforeBatch = async () => {},
     onConfirmed = () => {},
   }: {
     redis: RedisClient;
@@ -89,6 +91,8 @@ export class WriteSwitchRedis implements WriteSwitch {
     startDeadlineMs?: number;
     /** How long `off` waits for the last of what it halts before it answers. */
     haltedWithinMs?: number;
+    /** For tests that hold it here: before the next few of what it halts. */
+    beforeBatch?: () => Promise<void>;
     /** An `off` that was answered as not confirmed is confirmed now. Must not throw. */
     onConfirmed?: (entry: OffEntry, answer: OffAnswer) => void;
   }) {
@@ -96,6 +100,7 @@ export class WriteSwitchRedis implements WriteSwitch {
     this.#shards = shards;
     this.#startDeadlineMs = startDeadlineMs;
     this.#haltedWithinMs = haltedWithinMs;
+    this.#beforeBatch = beforeBatch;
     this.#onConfirmed = onConfirmed;
     this.#scripts = new Scripts(redis, replicas);
   }
@@ -262,9 +267,10 @@ export class WriteSwitchRedis implements WriteSwitch {
     const shards = this.#halt(flip);
     const halting = Promise.allSettled(shards.map(({ ended }) => ended)).then((results) => {
       const through = results.every((result) => result.status === 'fulfilled' && result.value);
-      return foundIn(shards, through && flip.confirmed.size === this.#shards);
+      return foundIn(shards, through && shards.length === this.#shards);
     });
-    const found = await Promise.race([halting, sleep(this.#haltedWithinMs, undefined, { ref: false })]);
+    const withinMs = Math.max(this.#haltedWithinMs, this.#startDeadlineMs);
+    const found = await Promise.race([halting, sleep(withinMs, undefined, { ref: false })]);
     await sleepUntil(flipped + this.#startDeadlineMs);
     if (found !== undefined) return this.#answerOf(flip, found);
     return this.#answerOf(flip, foundIn(shards, false), halting);
@@ -361,6 +367,7 @@ export class WriteSwitchRedis implements WriteSwitch {
   ): Promise<boolean> {
     const ids = await this.#openIds(shard, scope);
     for (let from = 0; from < ids.length; from += HALT_BATCH) {
+      await this.#beforeBatch();
       if (this.#stopped.signal.aborted) return false;
       const batch = ids.slice(from, from + HALT_BATCH);
       const words = z.array(z.string()).parse(

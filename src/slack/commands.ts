@@ -15,7 +15,7 @@ import type { SealedTerms } from '../core/proposal/seal.ts';
 import type { ArmingAnswer, ArmingRequest, ArmingRequests } from '../core/switch/arming.ts';
 import type { HeardCommands } from '../core/switch/heard-commands.ts';
 import { describeScope, type SwitchScope } from '../core/switch/scope.ts';
-import type { OffAnswer, OnAnswer, WriteSwitch } from '../core/switch/write-switch.ts';
+import type { OffAnswer, OnAnswer, SwitchStatus, WriteSwitch } from '../core/switch/write-switch.ts';
 import { ArmingClick, CONFIRM_ARMING, drawArming, readArmingValue } from './arming-card.ts';
 import { CommandBody } from './bodies.ts';
 import type { WorkspaceClients } from './clients.ts';
@@ -413,10 +413,11 @@ export class WritesCommand {
       ...(all.state === 'on' && all.last !== undefined
         ? [`• on: by ${operatorText(all.last.by, typist.team)} since ${localTime(all.last.since)}`]
         : []),
-      `• ${counted(
-        sum((status) => status.pending),
-        'call',
-      )} waiting for people, ${sum((status) => status.approved)} approved and about to start, ${sum((status) => status.executing)} running`,
+      `• ${openText(all.state, {
+        pending: sum((status) => status.pending),
+        approved: sum((status) => status.approved),
+        executing: sum((status) => status.executing),
+      })}`,
       `• ${all.answered} of ${counted(all.shards, 'part')} of the switch answered${all.answered < all.shards ? ': *this is not the whole truth*' : ''}`,
     ];
     const flips = [
@@ -602,6 +603,16 @@ function offText(
   }
   if (command.why === undefined) lines.push('You gave no reason; please say in the channel why.');
   return lines.join('\n');
+}
+
+function openText(
+  state: SwitchStatus['state'],
+  { pending, approved, executing }: Pick<SwitchStatus, 'pending' | 'approved' | 'executing'>,
+): string {
+  const calls = counted(pending, 'call');
+  if (state === 'on')
+    return `${calls} waiting for people, ${approved} approved and about to start, ${executing} running`;
+  return `${calls} waiting for people and ${approved} approved, none of which can start; ${executing} running`;
 }
 
 function foundText({ halted, executing }: OffAnswer): string[] {

@@ -167,7 +167,7 @@ function noticeText(notice: SwitchNotice, team: string): string {
   const who = `${[...new Set(by)].join(' and ')} ${localTime(since)}`;
   switch (notice.kind) {
     case 'off':
-      return `*Writes are off* for ${scopeText(scope)}: switched off by ${who}. What was waiting is halted for good; what was running may finish. Reads go on. To turn them on again: ${code(onCommand(scope))}`;
+      return `*Writes are off* for ${scopeText(scope)}: switched off by ${who}. What was waiting will not run; what was running may finish. Reads go on. To turn them on again: ${code(onCommand(scope))}`;
     case 'on':
       return `*Writes are on again* for ${scopeText(scope)}: turned on by ${who}. What was halted stays halted; agents have to propose it again.`;
     case 'reminder':
