@@ -339,6 +339,7 @@ function renewPermits(
       if (forgotten > 0 && !forgot) logger.error({ alarm: 'switch_forgotten', forgotten }, SWITCH_FORGOTTEN);
       forgot = forgotten > 0;
       if (failed > 0 && !failing) logger.error({ failed }, 'permits were not renewed; writes stop there');
+      if (failed === 0 && failing) logger.info('permits are renewed again');
       failing = failed > 0;
       if (failed < shards) health.permitsRenewed({ forgotten: forgot, some: failing });
     } catch (err) {

@@ -4,14 +4,17 @@ interface OutageLogger {
   info(message: string): void;
 }
 
+/** An outage may have more than one cause; one whose words change each time says no more after so many. */
+const CAUSES_MOST = 5;
+
 /**
- * Failures in a row of something that is tried again every second: said when they begin and when they are over, and not
- * every second.
+ * Failures in a row of something that is tried again and again: said when they begin, when their cause is another one,
+ * and when they are over, and not each time.
  */
 export class Outage {
   readonly #logger: OutageLogger;
   readonly #says: { readonly began: string; readonly over: string };
-  #lasts = false;
+  readonly #causes = new Set<string>();
 
   constructor(logger: OutageLogger, says: { readonly began: string; readonly over: string }) {
     this.#logger = logger;
@@ -22,12 +25,15 @@ export class Outage {
   async attempt<T>(work: () => Promise<T>, otherwise: T): Promise<T> {
     try {
       const done = await work();
-      if (this.#lasts) this.#logger.info(this.#says.over);
-      this.#lasts = false;
+      if (this.#causes.size > 0) this.#logger.info(this.#says.over);
+      this.#causes.clear();
       return done;
     } catch (err) {
-      if (!this.#lasts) this.#logger.warn({ err }, this.#says.began);
-      this.#lasts = true;
+      const cause = String(err);
+      if (!this.#causes.has(cause) && this.#causes.size < CAUSES_MOST) {
+        this.#causes.add(cause);
+        this.#logger.warn({ err }, this.#says.began);
+      }
       return otherwise;
     }
   }

@@ -93,7 +93,8 @@ export class GrantPublisher {
     for (const tenant of neighbours) {
       try {
         await this.#turn(tenant);
-        this.#failing.delete(tenant);
+        if (this.#failing.delete(tenant))
+          this.#parts.logger.info({ tenant }, 'grants are looked after again');
       } catch (err) {
         if (!this.#failing.has(tenant)) {
           this.#parts.logger.warn({ err, tenant }, 'grants could not be looked after; they are again soon');

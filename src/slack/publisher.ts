@@ -82,7 +82,6 @@ export class CardPublisher {
   readonly #drawing = new Set<Promise<void>>();
   readonly #claiming: Outage;
   readonly #repairing: Outage;
-  readonly #lookingAfter: Outage;
   #stopped = false;
   #lookedAfter: Promise<void> | undefined;
   #repairedAt = Number.NEGATIVE_INFINITY;
@@ -101,10 +100,6 @@ export class CardPublisher {
     this.#repairing = new Outage(parts.logger, {
       began: 'cards were not looked through for what is missing',
       over: 'cards are looked through for what is missing again',
-    });
-    this.#lookingAfter = new Outage(parts.logger, {
-      began: 'cards were not looked after; they are later',
-      over: 'cards are looked after again',
     });
   }
 
@@ -182,8 +177,11 @@ export class CardPublisher {
     const repair = () => this.#parts.outbox.repair().then(() => true);
     const repaired = await this.#repairing.attempt(repair, false);
     this.#repairedAt = repaired ? now : Number.NEGATIVE_INFINITY;
-    this.#lookedAfter ??= this.#lookingAfter
-      .attempt(() => this.#lookAfterCards(), undefined)
+    if (!repaired) return;
+    this.#lookedAfter ??= this.#lookAfterCards()
+      .catch((error: unknown) =>
+        this.#parts.logger.warn({ err: error }, 'cards were not looked after; they are later'),
+      )
       .finally(() => {
         this.#lookedAfter = undefined;
       });
