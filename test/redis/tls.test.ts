@@ -140,10 +140,10 @@ describe.concurrent('a certificate that is not to be trusted', () => {
     }
   });
 
-  it.each([
+  it.for([
     ['has expired: renew it', { fromMs: -86_400_000, untilMs: -60_000 }],
     ['is not valid yet: look at the clocks', { fromMs: 3_600_000, untilMs: 86_400_000 }],
-  ])('%s: refused in every form', async (why, valid) => {
+  ] as const)('%s: refused in every form', async ([why, valid], { onTestFinished }) => {
     const { certificate: cert, key } = authority.issue(['localhost'], valid);
     const server = createTlsServer({ cert, key }).listen(0, '127.0.0.1');
     onTestFinished(() => void server.close());
