@@ -8,6 +8,7 @@ import {
   TERMINAL_STATUSES,
 } from '../../src/core/proposal/proposal.ts';
 import { ProposalId } from '../../src/core/proposal/proposal-id.ts';
+import { StoreUnavailable } from '../../src/core/proposal/proposal-store.ts';
 import { parseTerms, proposalKeysIn } from '../../src/core/proposal/seal.ts';
 import { JOB_NAME, QUEUE_NAME, queuePrefix } from '../../src/queue/proposal-queue.ts';
 import { openRedis } from '../../src/redis/connection.ts';
@@ -297,7 +298,7 @@ export class SweepTraffic {
     await this.#form(one, view, ACTIONS.edit, 'Edit this call', async (person, form) => {
       await person.submit(form, { cs_edit_arguments: JSON.stringify({ entry: `${one.entry} edited` }) });
     });
-    const record = await this.#store.read(one.id);
+    const record = await this.#read(one.id);
     if (record?.state.status !== 'halted' || record.state.cause.kind !== 'edited') return;
     const next = this.#track({ ...one, id: record.state.cause.to, entry: `${one.entry} edited`, ends: RUNS });
     await this.#approve(next, view, 1);
@@ -306,7 +307,7 @@ export class SweepTraffic {
   private async grant(lane: Lane, view: LaneView): Promise<void> {
     const one = await this.#propose(lane, 'grant', 'ledger.grant', RUNS);
     // The round before may have left its grant standing, and the click that revokes it may still be on its way.
-    const asked = await this.#store.read(one.id);
+    const asked = await this.#read(one.id);
     if (asked !== undefined && isUnderGrant(asked)) one.ends = [...RUNS, 'halted'];
     await this.#form(one, view, ACTIONS.grant, 'Allow more like this', async (person, form) => {
       const shown = await person.submit(form, {
@@ -325,7 +326,7 @@ export class SweepTraffic {
     // agent takes it back.
     const ends: ProposalStatus[] = [...RUNS, 'withdrawn', 'halted'];
     const more = await this.#propose(lane, 'grant', 'ledger.grant', ends, { card: false });
-    const record = await this.#store.read(more.id);
+    const record = await this.#read(more.id);
     if (record?.state.status === 'pending') await this.#withdrawn(more);
     await view.pressed(0, REVOKE_GRANT);
   }
@@ -360,7 +361,7 @@ export class SweepTraffic {
     await this.#approve(one, view, 0);
     await this.#approve(one, view, 1);
     const isOff = async () =>
-      (await this.#switch.status()).off.some(({ scope }) => scope.tenant === lane.tenant);
+      (await patiently(() => this.#switch.status())).off.some(({ scope }) => scope.tenant === lane.tenant);
     const off = await view.flip('U0CHEN', `off tenant ${lane.tenant} the sweep`, '*Writes are off*', isOff);
     // The answer is there: from now on nothing starts.
     const from = Date.now();
@@ -528,6 +529,10 @@ export class SweepTraffic {
     }
   }
 
+  #read(id: ProposalId): Promise<ProposalRecord | undefined> {
+    return patiently(() => this.#store.read(id));
+  }
+
   /** Remembers what may not be unsaid. */
   async #lookAt(one: Tracked): Promise<ProposalRecord | undefined>;
   async #lookAt(lane: Lane | undefined): Promise<undefined>;
@@ -537,7 +542,7 @@ export class SweepTraffic {
       for (const one of [...this.#open.values()]) if (one.lane === what) await this.#lookAt(one);
       return undefined;
     }
-    const record = await this.#store.read(what.id);
+    const record = await this.#read(what.id);
     if (record === undefined) {
       this.#problems.push(`${named(what)} is gone`);
       this.#open.delete(what.id);
@@ -610,7 +615,7 @@ export class SweepTraffic {
     }
     const stuck: string[] = [];
     for (const one of [...this.#open.values()]) {
-      const record = await this.#store.read(one.id);
+      const record = await this.#read(one.id);
       stuck.push(`${named(one)} is ${record?.state.status}`);
     }
     this.#open.clear();
@@ -623,7 +628,7 @@ export class SweepTraffic {
     for (const [i, view] of this.#views.entries()) {
       const lane = LANES[i] as Lane;
       const own = this.#all.filter((one) => one.lane === lane);
-      const records = await Promise.all(own.map(({ id }) => this.#store.read(id)));
+      const records = await Promise.all(own.map(({ id }) => this.#read(id)));
       for (const who of [0, 1] as const) {
         const person = personOf(lane, who);
         const recorded = { approvals: 0, denials: 0 };
@@ -660,7 +665,7 @@ export class SweepTraffic {
       for (const one of fresh) {
         const view = this.#views[LANES.indexOf(one.lane)];
         if (!one.card || one.settled === undefined || view === undefined) continue;
-        const problem = wrongCard(one.settled, await view.cards(one.id), await this.#store.read(one.id));
+        const problem = wrongCard(one.settled, await view.cards(one.id), await this.#read(one.id));
         if (problem !== undefined) wrong.push(`${named(one)}, ${one.settled}: ${problem}`);
       }
       if (wrong.length > 0) await sleep(500);
@@ -831,6 +836,18 @@ interface Seen {
   readonly cards: Map<string, Set<string>>;
   /** What they alone were told. */
   readonly told: Map<string, string>;
+}
+
+/** Redis is not struck here: where it takes its time on a busy machine, whoever only looks asks again. */
+async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  for (const until = performance.now() + GIVE_UP_MS; ; ) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable) || performance.now() > until) throw error;
+      await sleep(200);
+    }
+  }
 }
 
 /** A call that nobody knows the end of: only where its executor was killed or frozen. */

@@ -80,7 +80,7 @@ export class Sweep {
   readonly #known = new Set<string>();
   readonly #places = new Set<string>();
   readonly #all: Aim[] = [];
-  readonly #unreached: string[] = [];
+  readonly #unreached = new Set<string>();
   /** Those that were reached at some time, in any order. */
   readonly #reached: Aim[] = [];
   readonly #pairs = new Pairs();
@@ -97,7 +97,6 @@ export class Sweep {
   summary(): string {
     const minutes = ((performance.now() - this.#began) / 60_000).toFixed(1);
     const { alone, pairs } = this.#done;
-    const never = new Set(this.#unreached);
     const covered = (of: readonly Aim[]) => {
       const count = (done: ReadonlySet<Aim>) => of.filter((aim) => done.has(aim)).length;
       return `${of.length}: ${count(this.#alone)} one by one and ${count(this.#paired)} in pairs`;
@@ -105,24 +104,26 @@ export class Sweep {
     return (
       `kill sweep: ${alone + pairs} faults in ${minutes} minutes at ${this.#places.size} places. ` +
       `Of those where a part passes a place for the first time, ${covered(this.#all.filter(({ nth }) => nth === 1))}; of all, ${covered(this.#all)}; ` +
-      `waited for in vain: ${never.size}. ${this.#pairs.summary()}`
+      `waited for in vain: ${this.#unreached.size}. ${this.#pairs.summary()}`
     );
   }
 
   unreached(): string[] {
-    return [...new Set(this.#unreached)].sort();
+    return [...this.#unreached].sort();
   }
 
-  /** @param own what this world does, for as long as there is something of it left to do. */
+  /** Rounds, for as long as there is something left to do. */
   async run(world: World, own: Way): Promise<void> {
-    let ended = false;
-    while (!ended) {
-      const round: Injected[] = [];
-      world.traffic.begin();
-      ended = !(await this.#strikes(world, own, round)) || this.#over();
-      await this.#rest(world, round);
-      ended ||= this.#over();
-    }
+    while (await this.round(world, own));
+  }
+
+  /** @param own what this world does, for as long as there is something of it. @returns whether there is more to do. */
+  async round(world: World, own: Way): Promise<boolean> {
+    const round: Injected[] = [];
+    world.traffic.begin();
+    const more = await this.#strikes(world, own, round);
+    await this.#rest(world, round);
+    return more && !this.#over();
   }
 
   /** @returns whether there is more to do. */
@@ -142,8 +143,11 @@ export class Sweep {
 
   /** What a world does itself, unless there are earlier passes left of what others do. */
   #isForPairs(own: Way): boolean {
-    const [alone, pairs] = WAYS.map((way) => this.#queues[way][0]?.nth ?? Number.POSITIVE_INFINITY);
-    return alone === pairs ? own === 'pairs' : Number(pairs) < Number(alone);
+    const [alone, pairs] = (['alone', 'pairs'] as const).map((way) => {
+      const next = this.#queues[way][0];
+      return next === undefined ? Number.POSITIVE_INFINITY : this.#turn(way, next);
+    }) as [number, number];
+    return alone === pairs ? own === 'pairs' : pairs < alone;
   }
 
   /** Undefined: there is none, or the sweep is aimed at one place. */
@@ -190,10 +194,11 @@ export class Sweep {
     }
   }
 
-  /** Its pair was waited for in vain. */
+  /** For as long as its pair was waited for in vain. */
   #wasAlone(aim: Aim): void {
     this.#alone.add(aim);
     this.#queues.alone = this.#queues.alone.filter((other) => other !== aim);
+    this.#unreached.delete(nameOf(aim));
   }
 
   #injected(aim: Aim, row: string, way: Way, round: Injected[]): void {
@@ -204,11 +209,12 @@ export class Sweep {
   }
 
   #again(way: Way, aim: Aim): void {
-    const name = `${nameOf(aim)}${way === 'pairs' ? ', in a pair' : ''}`;
+    if (way === 'alone' && this.#alone.has(aim)) return;
+    const name = nameIn(way, aim);
     const tries = (this.#tries.get(name) ?? 0) + 1;
     this.#tries.set(name, tries);
     if (tries < TRIES) this.#queue(way, [aim]);
-    else this.#unreached.push(name);
+    else this.#unreached.add(name);
   }
 
   /** How long a part stays as it is. */
@@ -254,9 +260,15 @@ export class Sweep {
     for (const way of WAYS) this.#queue(way, shuffled(fresh, random));
   }
 
-  /** First each place once, in any order; then its later passes. */
+  /** First each place once, in any order; then its later passes, and what was waited for in vain. */
   #queue(way: Way, aims: readonly Aim[]): void {
-    this.#queues[way] = [...this.#queues[way], ...aims].toSorted((a, b) => a.nth - b.nth);
+    this.#queues[way] = [...this.#queues[way], ...aims].toSorted(
+      (a, b) => this.#turn(way, a) - this.#turn(way, b),
+    );
+  }
+
+  #turn(way: Way, aim: Aim): number {
+    return aim.nth + (this.#tries.get(nameIn(way, aim)) ?? 0);
   }
 
   /** Everything comes to rest, and is looked at. */
@@ -294,6 +306,10 @@ const PAIRS_ROW = 'kill sweep: pairs, in two parts at a time';
 
 function rowOf({ signal, part }: Aim): string {
   return `kill sweep: ${signal}, ${part}`;
+}
+
+function nameIn(way: Way, aim: Aim): string {
+  return way === 'pairs' ? `${nameOf(aim)}, in a pair` : nameOf(aim);
 }
 
 function shuffled<T>(items: readonly T[], random: () => number): T[] {
