@@ -108,6 +108,7 @@ export class SweepTraffic {
   readonly #queue: Queue;
   readonly #giveUpMs: number;
   #next = 0;
+  #grants = 0;
   #running = false;
   /** Since when no part is struck any more. */
   #calmSince = Number.NEGATIVE_INFINITY;
@@ -305,13 +306,16 @@ export class SweepTraffic {
   }
 
   private async grant(lane: Lane, view: LaneView): Promise<void> {
+    // The call after it uses up the one, and leaves the other for somebody to revoke.
+    this.#grants += 1;
+    const uses = String(1 + (this.#grants % 2));
     const one = await this.#propose(lane, 'grant', 'ledger.grant', RUNS);
     // The round before may have left its grant standing, and the click that revokes it may still be on its way.
     const asked = await this.#read(one.id);
     if (asked !== undefined && isUnderGrant(asked)) one.ends = [...RUNS, 'halted'];
     await this.#form(one, view, ACTIONS.grant, 'Allow more like this', async (person, form) => {
       const shown = await person.submit(form, {
-        cs_grant_uses_number: { type: 'number_input', value: '1' },
+        cs_grant_uses_number: { type: 'number_input', value: uses },
         cs_grant_minutes_number: { type: 'number_input', value: '5' },
         cs_grant_free_arguments: {
           type: 'checkboxes',
