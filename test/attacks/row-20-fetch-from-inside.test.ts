@@ -280,15 +280,10 @@ attackRow(20, {
     [
       'an environment that turns the check of certificates off',
       async () => {
-        const before = process.env.NODE_TLS_REJECT_UNAUTHORIZED;
-        process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
-        try {
+        await inEnvironment({ NODE_TLS_REJECT_UNAUTHORIZED: '0' }, async () => {
           internet.names.set('inside.example.net', [PUBLIC_4]);
           expect(await refusalOf(internet.fetch('https://inside.example.net/'))).toBe('not_connected');
-        } finally {
-          if (before === undefined) delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
-          else process.env.NODE_TLS_REJECT_UNAUTHORIZED = before;
-        }
+        });
         expect(internet.received).toEqual([]);
       },
     ],
@@ -296,16 +291,10 @@ attackRow(20, {
       'an environment that sends every call through a proxy',
       async () => {
         const names = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'NODE_USE_ENV_PROXY'];
-        const before = names.map((name) => [name, process.env[name]] as const);
-        for (const name of names) process.env[name] = 'http://127.0.0.1:9';
-        try {
+        const proxy = Object.fromEntries(names.map((name) => [name, 'http://127.0.0.1:9']));
+        await inEnvironment(proxy, async () => {
           expect((await internet.fetch('https://api.example.com/')).status).toBe(200);
-        } finally {
-          for (const [name, value] of before) {
-            if (value === undefined) delete process.env[name];
-            else process.env[name] = value;
-          }
-        }
+        });
         expect(internet.dialed).toEqual([`${PUBLIC_4} 443`]);
       },
     ],
@@ -357,3 +346,17 @@ attackRow(20, {
     ],
   ],
 });
+
+/** Afterwards the variables are what they were: other files run in this process. */
+async function inEnvironment(values: Readonly<Record<string, string>>, work: () => Promise<void>) {
+  const before = Object.keys(values).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, values);
+  try {
+    await work();
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+}

@@ -97,8 +97,9 @@ async function sweptBy(sweep: Sweep, way: Way, i: number): Promise<void> {
     if (!(await sweep.round(world, way))) return;
     if (rounds % ROUNDS_A_WORLD > 0) continue;
     await world.stop();
-    worlds[i] = await World.start();
-    await worlds[i]?.traffic.arm();
+    const fresh = await World.start();
+    worlds[i] = fresh;
+    await fresh.traffic.arm();
   }
 }
 

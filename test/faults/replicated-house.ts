@@ -36,6 +36,7 @@ import type { SlackWorld } from '../../src/sandbox/slack/slack-world.ts';
 import { ACTIONS } from '../../src/slack/card.ts';
 import { REASON_INPUT } from '../../src/slack/modals.ts';
 import { NOTICES } from '../../src/slack/notices.ts';
+import { eventually } from './eventually.ts';
 import { health, readiness } from './part-health.ts';
 import { sealedLines } from './sealed-lines.ts';
 import type { Tally } from './tally.ts';
@@ -796,19 +797,6 @@ function named({ id, entry }: Tracked): string {
 
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : '';
-}
-
-/** Redis may be away for a moment, here as everywhere. */
-async function eventually<T>(work: () => Promise<T>): Promise<T> {
-  const until = performance.now() + READY_MS;
-  for (;;) {
-    try {
-      return await work();
-    } catch (error) {
-      if (performance.now() > until) throw error;
-      await sleep(100);
-    }
-  }
 }
 
 function policyText(lanes: readonly Lane[]): string {

@@ -8,7 +8,6 @@ import {
   TERMINAL_STATUSES,
 } from '../../src/core/proposal/proposal.ts';
 import { ProposalId } from '../../src/core/proposal/proposal-id.ts';
-import { StoreUnavailable } from '../../src/core/proposal/proposal-store.ts';
 import { parseTerms, proposalKeysIn } from '../../src/core/proposal/seal.ts';
 import { JOB_NAME, QUEUE_NAME, queuePrefix } from '../../src/queue/proposal-queue.ts';
 import { openRedis } from '../../src/redis/connection.ts';
@@ -20,6 +19,7 @@ import { ACTIONS } from '../../src/slack/card.ts';
 import { REVOKE_GRANT } from '../../src/slack/grant-card.ts';
 import { LIST_ACTIONS } from '../../src/slack/list-actions.ts';
 import { NOTICES } from '../../src/slack/notices.ts';
+import { eventually } from './eventually.ts';
 import { sealedLines } from './sealed-lines.ts';
 import {
   AgentError,
@@ -365,7 +365,7 @@ export class SweepTraffic {
     await this.#approve(one, view, 0);
     await this.#approve(one, view, 1);
     const isOff = async () =>
-      (await patiently(() => this.#switch.status())).off.some(({ scope }) => scope.tenant === lane.tenant);
+      (await eventually(() => this.#switch.status())).off.some(({ scope }) => scope.tenant === lane.tenant);
     const off = await view.flip('U0CHEN', `off tenant ${lane.tenant} the sweep`, '*Writes are off*', isOff);
     // The answer is there: from now on nothing starts.
     const from = Date.now();
@@ -534,7 +534,7 @@ export class SweepTraffic {
   }
 
   #read(id: ProposalId): Promise<ProposalRecord | undefined> {
-    return patiently(() => this.#store.read(id));
+    return eventually(() => this.#store.read(id));
   }
 
   /** Remembers what may not be unsaid. */
@@ -840,18 +840,6 @@ interface Seen {
   readonly cards: Map<string, Set<string>>;
   /** What they alone were told. */
   readonly told: Map<string, string>;
-}
-
-/** Redis is not struck here: where it takes its time on a busy machine, whoever only looks asks again. */
-async function patiently<T>(ask: () => Promise<T>): Promise<T> {
-  for (const until = performance.now() + GIVE_UP_MS; ; ) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable) || performance.now() > until) throw error;
-      await sleep(200);
-    }
-  }
 }
 
 /** A call that nobody knows the end of: only where its executor was killed or frozen. */

@@ -143,11 +143,13 @@ export class Sweep {
 
   /** What a world does itself, unless there are earlier passes left of what others do. */
   #isForPairs(own: Way): boolean {
-    const [alone, pairs] = (['alone', 'pairs'] as const).map((way) => {
-      const next = this.#queues[way][0];
-      return next === undefined ? Number.POSITIVE_INFINITY : this.#turn(way, next);
-    }) as [number, number];
+    const [alone, pairs] = [this.#nextTurn('alone'), this.#nextTurn('pairs')];
     return alone === pairs ? own === 'pairs' : pairs < alone;
+  }
+
+  #nextTurn(way: Way): number {
+    const next = this.#queues[way][0];
+    return next === undefined ? Number.POSITIVE_INFINITY : this.#turn(way, next);
   }
 
   /** Undefined: there is none, or the sweep is aimed at one place. */
