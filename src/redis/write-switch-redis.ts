@@ -69,8 +69,7 @@ export class WriteSwitchRedis implements WriteSwitch {
   readonly #scripts: Scripts;
   readonly #epochs = new EpochMemory();
   readonly #stopped = new AbortController();
-  readonly #onConfirmed: (entry: OffEntry, answer: OffAnswer) => void;
-  readonly #unconfirmed = new Map<OffInFlight, Promise<void>>();
+  readonly #confirming = new Set<Promise<unknown>>();
   /** What this process is halting just now. */
   readonly #halting = new Map<string, ShardHalting>();
 
@@ -81,7 +80,6 @@ export class WriteSwitchRedis implements WriteSwitch {
     startDeadlineMs = START_DEADLINE_MS,
     haltedWithinMs = HALTED_WITHIN_MS,
     beforeBatch = async () => {},
-    onConfirmed = () => {},
   }: {
     redis: RedisClient;
     shards: number;
@@ -93,15 +91,12 @@ export class WriteSwitchRedis implements WriteSwitch {
     haltedWithinMs?: number;
     /** For tests that hold it here: before the next few of what it halts. */
     beforeBatch?: () => Promise<void>;
-    /** An `off` that was answered as not confirmed is confirmed now. Must not throw. */
-    onConfirmed?: (entry: OffEntry, answer: OffAnswer) => void;
   }) {
     this.#redis = redis;
     this.#shards = shards;
     this.#startDeadlineMs = startDeadlineMs;
     this.#haltedWithinMs = haltedWithinMs;
     this.#beforeBatch = beforeBatch;
-    this.#onConfirmed = onConfirmed;
     this.#scripts = new Scripts(redis, replicas);
   }
 
@@ -154,8 +149,7 @@ export class WriteSwitchRedis implements WriteSwitch {
     // With nobody there, the operator hears that at once, and not after a second time-out.
     const answer =
       answers.length > 0 ? await this.#carryOut(inFlight) : this.#answerOf(inFlight, foundIn([], false));
-    if (!answer.confirmed) this.#keepTrying(inFlight);
-    return answer;
+    return answer.confirmed ? answer : { ...answer, confirming: this.#keepTrying(inFlight) };
   }
 
   async on(flip: {
@@ -241,7 +235,7 @@ export class WriteSwitchRedis implements WriteSwitch {
   async stop(): Promise<void> {
     this.#stopped.abort();
     const halting = [...this.#halting.values()].map(({ ended }) => ended);
-    await Promise.allSettled([...this.#unconfirmed.values(), ...halting]);
+    await Promise.allSettled([...this.#confirming, ...halting]);
   }
 
   /** Also where nothing could be read: then with a time of our own. Every shard goes above the epoch that it has. */
@@ -285,6 +279,7 @@ export class WriteSwitchRedis implements WriteSwitch {
       since: flip.entry.since,
       ...found,
       halting,
+      confirming: undefined,
     };
   }
 
@@ -319,20 +314,19 @@ export class WriteSwitchRedis implements WriteSwitch {
     );
   }
 
-  #keepTrying(flip: OffInFlight): void {
+  #keepTrying(flip: OffInFlight): Promise<OffAnswer | undefined> {
     const trying = async () => {
       for (;;) {
         await sleep(RETRY_MS, undefined, { signal: this.#stopped.signal }).catch(() => {});
         if (this.#stopped.signal.aborted) return;
         const answer = await this.#carryOut(flip);
         if (flip.superseded) return;
-        if (answer.confirmed) return this.#onConfirmed(flip.entry, answer);
+        if (answer.confirmed) return answer;
       }
     };
-    this.#unconfirmed.set(
-      flip,
-      trying().finally(() => this.#unconfirmed.delete(flip)),
-    );
+    const confirming = trying().finally(() => this.#confirming.delete(confirming));
+    this.#confirming.add(confirming);
+    return confirming;
   }
 
   /** What it does not reach is dead anyway, and halted by whoever touches it or renews permits. */

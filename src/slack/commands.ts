@@ -62,6 +62,9 @@ export interface CommandsParts {
   readonly logger: Logger;
 }
 
+/** A message of its own: it takes the place of none. */
+type OwnAnswer = Answer & { readonly over: false };
+
 const MOST_LISTED = 10;
 const MOST_PENDING = 20;
 
@@ -119,19 +122,23 @@ export class WritesCommand {
   async #handle<A extends Answer>(
     ack: () => Promise<void>,
     answerTo: () => Promise<A | undefined>,
-    tell: (answer: A | (Answer & { over: false })) => Promise<void>,
+    tell: (answer: A | OwnAnswer) => Promise<void>,
   ): Promise<void> {
     await ack().catch((err: unknown) =>
       this.#parts.logger.warn({ err }, 'Slack could not be told that a command arrived'),
     );
-    const answer = await answerTo().catch((error: unknown) => {
+    const answer = await answerTo().catch((error: unknown): OwnAnswer => {
       this.#parts.logger.error({ err: error }, 'a command failed');
-      return { text: NOTICES.failed, over: false as const };
+      return { text: NOTICES.failed, over: false };
     });
     if (answer === undefined) return;
-    await tell(answer).catch((error: unknown) => {
-      this.#parts.logger.warn({ err: error }, 'what came of a command could not be told');
-    });
+    const tellOrLog = (what: A | OwnAnswer) =>
+      tell(what).catch((error: unknown) => {
+        this.#parts.logger.warn({ err: error }, 'what came of a command could not be told');
+      });
+    await tellOrLog(answer);
+    // Not part of the work that a shutdown waits for: it may never come.
+    void answer.later?.then((later) => later && tellOrLog({ ...later, over: false }));
   }
 
   /** Undefined: it was answered when it was delivered the first time. */
@@ -213,7 +220,12 @@ export class WritesCommand {
       return { text: OFF_FAILED };
     }
     this.#parts.onFlip();
-    return { text: offText(command, answer, typist), why };
+    const later = answer.confirming?.then((confirmed) => {
+      if (confirmed === undefined) return undefined;
+      this.#parts.onFlip();
+      return { text: `*Confirmed now.* ${offText(command, confirmed, typist)}`, why };
+    });
+    return { text: offText(command, answer, typist), why, later };
   }
 
   /* ---- on ---- */
@@ -587,7 +599,7 @@ function offText(
 ): string {
   const head = answer.confirmed
     ? `*Writes are off* for ${scopeText(command.scope)}: no write in it starts any more.`
-    : `*NOT CONFIRMED*: only ${answer.confirmedShards} of ${counted(answer.shards, 'part')} of the switch answered. It is tried again until all have; until then look at ${code('/agent-writes status')}.`;
+    : `*NOT CONFIRMED*: only ${answer.confirmedShards} of ${counted(answer.shards, 'part')} of the switch answered. It is tried again, and you are told here when all have. If you hear nothing within a minute, type it again.`;
   const lines = [
     head,
     `By ${mention(typist.person, typist.team)} since ${localTime(answer.since)}; ${answer.confirmedShards} of ${counted(answer.shards, 'part')} of the switch confirmed.`,

@@ -19,6 +19,8 @@ export interface Answer {
   readonly why?: string | undefined;
   /** In place of the text, which then is what screen readers get. */
   readonly blocks?: readonly KnownBlock[] | undefined;
+  /** What is told afterwards, if ever anything is. Must not reject. */
+  readonly later?: Promise<Answer | undefined> | undefined;
 }
 
 /**

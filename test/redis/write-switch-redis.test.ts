@@ -7,7 +7,6 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { SealedTerms } from '../../src/core/proposal/seal.ts';
 import { scopeKeysCovering } from '../../src/core/switch/scope.ts';
-import type { OffAnswer, OffEntry } from '../../src/core/switch/write-switch.ts';
 import { AuditLogRedis } from '../../src/redis/audit-log-redis.ts';
 import { CardOutboxRedis } from '../../src/redis/card-outbox-redis.ts';
 import { proposalKey } from '../../src/redis/keys.ts';
@@ -36,10 +35,8 @@ const redis = redisForTests({
 });
 
 const switches: WriteSwitchRedis[] = [];
-const confirmations: [OffEntry, OffAnswer][] = [];
 afterEach(async () => {
   await Promise.all(switches.splice(0).map((writeSwitch) => writeSwitch.stop()));
-  confirmations.length = 0;
 });
 
 function storesOn(
@@ -52,7 +49,6 @@ function storesOn(
     ...connections,
     ...more,
     startDeadlineMs: 5,
-    onConfirmed: (entry, answer) => confirmations.push([entry, answer]),
   });
   switches.push(writeSwitch);
   return {
@@ -257,11 +253,11 @@ describe('an off that is not confirmed', () => {
     // Stopping does not wait for recording.
     expect(await redis.client.exists('{s2}:armed')).toBe(0);
     await redis.client.rename('aside', '{s2}:audit');
-    await expect.poll(() => confirmations.length).toBe(1);
-    expect(confirmations[0]).toMatchObject([
-      { by: OPERATOR, why: 'incident' },
-      { confirmed: true, confirmedShards: 4 },
-    ]);
+    expect(await answer.confirming).toMatchObject({
+      confirmed: true,
+      confirmedShards: 4,
+      since: answer.since,
+    });
     const flips = (await stores.audit.read({ limit: 100 })).filter(({ kind }) => kind === 'switch.off');
     expect(flips).toHaveLength(4);
   });
@@ -270,15 +266,11 @@ describe('an off that is not confirmed', () => {
     const stores = storesOn(1);
     await armed(stores);
     await redis.server.stop();
-    try {
-      expect(await stores.writeSwitch.off({ scope: {}, by: OPERATOR })).toMatchObject({
-        confirmed: false,
-        confirmedShards: 0,
-      });
-    } finally {
-      await redis.server.restart();
-    }
-    await expect.poll(() => confirmations.length, { timeout: 20_000 }).toBe(1);
+    const answer = await stores.writeSwitch
+      .off({ scope: {}, by: OPERATOR })
+      .finally(() => redis.server.restart());
+    expect(answer).toMatchObject({ confirmed: false, confirmedShards: 0 });
+    expect(await answer.confirming).toMatchObject({ confirmed: true });
     expect(await stores.writeSwitch.read(testContext(), TOOL)).toMatchObject({ writes: { state: 'off' } });
   });
 
@@ -287,11 +279,10 @@ describe('an off that is not confirmed', () => {
     await armed(stores);
     await redis.client.rename('{s2}:audit', 'aside');
     await redis.client.set('{s2}:audit', 'garbage');
-    await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
+    const answer = await stores.writeSwitch.off({ scope: {}, by: OPERATOR });
     await redis.client.rename('aside', '{s2}:audit');
     await armed(storesOn(4));
-    await stores.writeSwitch.stop();
-    expect(confirmations).toEqual([]);
+    expect(await answer.confirming).toBe(undefined);
     expect((await stores.writeSwitch.status()).state).toBe('on');
   });
 
@@ -300,11 +291,12 @@ describe('an off that is not confirmed', () => {
     await armed(one);
     await redis.client.rename('{s2}:audit', 'aside');
     await redis.client.set('{s2}:audit', 'garbage');
-    await one.writeSwitch.off({ scope: {}, by: 'cli:one' });
-    await two.writeSwitch.off({ scope: {}, by: 'cli:two' });
+    const first = await one.writeSwitch.off({ scope: {}, by: 'cli:one' });
+    const second = await two.writeSwitch.off({ scope: {}, by: 'cli:two' });
     const { epoch } = await two.writeSwitch.status();
     await redis.client.rename('aside', '{s2}:audit');
-    await expect.poll(() => confirmations.length).toBe(2);
+    expect(await first.confirming).toMatchObject({ confirmed: true });
+    expect(await second.confirming).toMatchObject({ confirmed: true });
     expect((await two.writeSwitch.status()).epoch).toBeLessThanOrEqual(epoch + 1);
   });
 
@@ -535,15 +527,11 @@ describe('with a replica', () => {
 
     await armed(stores);
     process.kill(replica.pid, 'SIGSTOP');
-    try {
-      expect(await stores.writeSwitch.off({ scope: {}, by: OPERATOR })).toMatchObject({
-        confirmed: false,
-        confirmedShards: 0,
-      });
-    } finally {
-      process.kill(replica.pid, 'SIGCONT');
-    }
-    await expect.poll(() => confirmations.length).toBe(1);
+    const answer = await stores.writeSwitch
+      .off({ scope: {}, by: OPERATOR })
+      .finally(() => process.kill(replica.pid, 'SIGCONT'));
+    expect(answer).toMatchObject({ confirmed: false, confirmedShards: 0 });
+    expect(await answer.confirming).toMatchObject({ confirmed: true });
   });
 });
 

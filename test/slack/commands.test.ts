@@ -396,6 +396,17 @@ describe.each<Mode>(['socket', 'http'])('/agent-writes, in %s mode', (mode) => {
     await t.told('U0CHEN', 'NOT CONFIRMED');
   });
 
+  it('off that is not confirmed is confirmed later, and whoever typed it is told', async () => {
+    await redis.client.rename('{s0}:audit', 'aside');
+    await redis.client.set('{s0}:audit', 'garbage');
+    await type('U0CHEN', 'off wrong tickets');
+    await t.told('U0CHEN', 'you are told here when all have');
+    await redis.client.rename('aside', '{s0}:audit');
+    const later = seenIn((await t.told('U0CHEN', 'Confirmed now')).blocks);
+    expect(later).toContain('no write in it starts any more');
+    expect(later).toContain('wrong tickets');
+  });
+
   it('off says how far it is where it did not look at everything yet', async () => {
     const { sealed } = await t.card();
     await offIs(async (flip) => ({ ...(await t.writeSwitch.off(flip)), complete: false }));

@@ -76,6 +76,11 @@ export interface OffAnswer extends FoundOpen {
   readonly since: number;
   /** Where the answer did not wait for it, halting goes on in the background. Resolves when it ends; never rejects. */
   readonly halting: Promise<FoundOpen> | undefined;
+  /**
+   * Where it is not confirmed, it is tried again in the background. Resolves with the answer that is confirmed, or with
+   * undefined where somebody flipped the switch since or this process stops before; never rejects.
+   */
+  readonly confirming: Promise<OffAnswer | undefined> | undefined;
 }
 
 export type OnAnswer =
