@@ -21,8 +21,9 @@ const MOST_LISTED = 3;
 
 /** @type {Map<string, number>} */
 const passed = new Map();
-/** @type {(Armed & { left: number }) | undefined} */
-let armed;
+/** Whichever comes first: then the others are gone. */
+/** @type {(Armed & { left: number })[]} */
+let armed = [];
 
 let begin = () => {};
 const begun = new Promise((resolve) => {
@@ -36,14 +37,14 @@ process.on('message', (message) => {
   }
   if ('arm' in message) arm(message.arm);
   if ('disarm' in message) {
-    arm(undefined);
+    arm([]);
     say({ disarmed: message.disarm });
   }
 });
 
-/** @param {Armed | undefined} wish */
-function arm(wish) {
-  armed = wish === undefined ? undefined : { ...wish, left: wish.nth };
+/** @param {Armed[]} wishes */
+function arm(wishes) {
+  armed = wishes.map((wish) => ({ ...wish, left: wish.nth }));
 }
 
 /** Every pass of every place comes through here. Does not return where the process ends here. */
@@ -53,13 +54,13 @@ function pass(what, when) {
     passed.set(what, times);
     if (times <= MOST_LISTED) say({ passed: `${settings.part} ${what} ${times}` });
   }
-  if (armed === undefined || armed.what !== what || armed.when !== when) return;
-  armed.left -= 1;
-  if (armed.left > 0) return;
-  const { id, signal } = armed;
-  armed = undefined;
-  say({ fired: id });
-  process.kill(process.pid, signal);
+  const here = armed.filter((one) => one.what === what && one.when === when);
+  for (const one of here) one.left -= 1;
+  const due = here.find(({ left }) => left === 0);
+  if (due === undefined) return;
+  armed = [];
+  say({ fired: due.id });
+  process.kill(process.pid, due.signal);
 }
 
 function say(line) {

@@ -294,32 +294,35 @@ export class SweptPart {
     return this.#fired.has(fault);
   }
 
-  /** From now on it may end or freeze at any moment. @returns what `hasFired` is asked with. */
-  arm(fault: Fault): number {
-    const id = this.#nextFault();
-    if (this.running && this.#child?.connected) this.#child.send({ arm: { ...fault, id } }, () => {});
-    return id;
+  /** From now on it may end or freeze at any moment, by one of them. @returns what `hasFired` is asked with, for each. */
+  arm(faults: readonly Fault[]): readonly number[] {
+    const armed = this.#numbered(faults);
+    if (this.running && this.#child?.connected) this.#child.send({ arm: armed }, () => {});
+    return armed.map(({ id }) => id);
   }
 
-  /** Resolves when it cannot fire any more; it may have, in this very moment. */
-  async disarm(fault: number): Promise<void> {
-    if (this.running && this.#child?.connected) this.#child.send({ disarm: fault }, () => {});
+  /** Resolves when none of those that were armed together can fire any more; one may have, in this very moment. */
+  async disarm(faults: readonly number[]): Promise<void> {
+    const [first = -1] = faults;
+    if (this.running && this.#child?.connected) this.#child.send({ disarm: first }, () => {});
+    const isOver = () => this.#disarmed.has(first) || faults.some((fault) => this.hasFired(fault));
     const until = performance.now() + READY_MS;
-    while (this.running && !this.hasFired(fault) && !this.#disarmed.has(fault) && performance.now() < until) {
-      await sleep(10);
-    }
+    while (this.running && !isOver() && performance.now() < until) await sleep(10);
   }
 
-  /** Resolves when it is ready, or has ended: `running` tells. `armed`: from its very first write. */
-  async start(armed?: Fault, isArmed: (id: number) => void = () => {}): Promise<void> {
-    const id = armed && this.#nextFault();
+  /** Resolves when it is ready, or has ended: `running` tells. `faults`: armed from its very first write. */
+  async start(
+    faults: readonly Fault[] = [],
+    areArmed: (ids: readonly number[]) => void = () => {},
+  ): Promise<void> {
+    const armed = this.#numbered(faults);
     const child = this.#spare ?? this.#spawned();
     this.#spare = undefined;
-    child.send({ begin: armed ? { armed: { ...armed, id } } : {} }, () => {});
+    child.send({ begin: { armed } }, () => {});
     this.#child = child;
     this.#isReady = false;
     this.heard(child);
-    if (id !== undefined) isArmed(id);
+    areArmed(armed.map(({ id }) => id));
     // Both can be gone by while we look at neither.
     const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     const ready = new Promise<void>((resolve) => {
@@ -396,9 +399,11 @@ export class SweptPart {
 
   protected heard(_child: ChildProcess): void {}
 
-  #nextFault(): number {
-    this.#faults += 1;
-    return this.#faults;
+  #numbered(faults: readonly Fault[]): (Fault & { readonly id: number })[] {
+    return faults.map((fault) => {
+      this.#faults += 1;
+      return { ...fault, id: this.#faults };
+    });
   }
 
   #readPoints(): void {

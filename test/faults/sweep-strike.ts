@@ -3,7 +3,9 @@ import type { Redis } from 'ioredis';
 import type { Fault, PartName, SweepInstallation, SweptPart } from './sweep-installation.ts';
 
 /** Where nothing passes a place for so long, another one is tried, and this one again later. */
-const REACHED_WITHIN_MS = 8_000;
+const REACHED_WITHIN_MS = 2_000;
+/** Later it is one aim of many, each of which is passed seldom. */
+const ONE_REACHED_WITHIN_MS = 20_000;
 /** What says that it freezes is not yet frozen. */
 const FREEZES_WITHIN_MS = 200;
 
@@ -17,36 +19,54 @@ export function nameOf({ part, what, when, nth, signal }: Aim): string {
   return `${signal} ${part} ${when} ${what} ${nth}`;
 }
 
-/** One fault, from when a part is told of it until the part runs again. */
+/** What aims of one strike have in common. */
+export function areAlike(one: Aim, other: Aim): boolean {
+  const { part, signal, nth, atStart } = one;
+  return (
+    other.part === part &&
+    other.signal === signal &&
+    other.nth === nth &&
+    other.atStart === atStart &&
+    isOfLostScript(other) === isOfLostScript(one)
+  );
+}
+
+/** The whole text of a script is sent where Redis has lost it; what is sent otherwise is refused then. */
+function isOfLostScript({ what }: Aim): boolean {
+  return what.endsWith('(eval)');
+}
+
+/** One fault, whichever of its aims is met first; from when a part is told of it until the part runs again. */
 export class Strike {
-  readonly aim: Aim;
+  readonly aims: readonly [Aim, ...Aim[]];
   readonly #part: SweptPart;
-  #id = -1;
+  #ids: readonly number[] = [];
   #starting: Promise<void> | undefined;
   #isUp = true;
 
-  private constructor(aim: Aim, part: SweptPart) {
-    this.aim = aim;
+  private constructor(aims: readonly [Aim, ...Aim[]], part: SweptPart) {
+    this.aims = aims;
     this.#part = part;
   }
 
+  /** @param aims all alike. */
   static async begin(
     { installation, redis }: { installation: SweepInstallation; redis: Redis },
-    aim: Aim,
+    aims: readonly [Aim, ...Aim[]],
   ): Promise<Strike> {
-    const part = installation.parts[aim.part];
-    const strike = new Strike(aim, part);
-    // The whole text of a script is sent where Redis has lost it.
-    if (aim.what.endsWith('(eval)')) await redis.script('FLUSH');
-    if (!aim.atStart) {
-      strike.#id = part.arm(aim);
+    const [{ part: name, atStart }] = aims;
+    const part = installation.parts[name];
+    const strike = new Strike(aims, part);
+    if (isOfLostScript(aims[0])) await redis.script('FLUSH');
+    if (!atStart) {
+      strike.#ids = part.arm(aims);
       return strike;
     }
     await part.stop();
     strike.#isUp = false;
     strike.#starting = part
-      .start(aim, (id) => {
-        strike.#id = id;
+      .start(aims, (ids) => {
+        strike.#ids = ids;
       })
       .finally(() => {
         strike.#isUp = true;
@@ -56,8 +76,17 @@ export class Strike {
     return strike;
   }
 
-  get fired(): boolean {
-    return this.#part.hasFired(this.#id);
+  /** As long as nothing is down. */
+  get patienceMs(): number {
+    return this.aims.length > 1 ? ONE_REACHED_WITHIN_MS : REACHED_WITHIN_MS;
+  }
+
+  get signal(): Aim['signal'] {
+    return this.aims[0].signal;
+  }
+
+  get fired(): Aim | undefined {
+    return this.aims[this.#ids.findIndex((id) => this.#part.hasFired(id))];
   }
 
   /** However slowly it starts: only from then on somebody waits for it in vain. */
@@ -65,11 +94,11 @@ export class Strike {
     return this.#isUp;
   }
 
-  /** Afterwards the part runs again, and it fires no more. @returns whether it has. */
-  async end(): Promise<boolean> {
-    if (!this.fired) await this.#part.disarm(this.#id);
-    if (this.fired) {
-      if (this.aim.signal === 'SIGKILL') await this.#part.ended();
+  /** Afterwards the part runs again, and it fires no more. @returns what it met. */
+  async end(): Promise<Aim | undefined> {
+    if (this.fired === undefined) await this.#part.disarm(this.#ids);
+    if (this.fired !== undefined) {
+      if (this.signal === 'SIGKILL') await this.#part.ended();
       else {
         await sleep(FREEZES_WITHIN_MS);
         this.#part.thaw();
@@ -82,11 +111,14 @@ export class Strike {
 }
 
 /** Until one of them has fired, for as long as it is worth waiting. */
-export async function anyFired(strikes: readonly Strike[]): Promise<boolean> {
-  let until = performance.now() + REACHED_WITHIN_MS;
+export async function anyFired(
+  strikes: readonly Strike[],
+  withinMs: number = REACHED_WITHIN_MS,
+): Promise<boolean> {
+  let until = performance.now() + withinMs;
   while (performance.now() < until) {
     if (strikes.some(({ fired }) => fired)) return true;
-    if (strikes.some(({ isUp }) => !isUp)) until = performance.now() + REACHED_WITHIN_MS;
+    if (strikes.some(({ isUp }) => !isUp)) until = performance.now() + withinMs;
     await sleep(10);
   }
   return strikes.some(({ fired }) => fired);

@@ -8,11 +8,11 @@ import {
   startSweepInstallation,
 } from './sweep-installation.ts';
 import { Pairs } from './sweep-pairs.ts';
-import { type Aim, anyFired, nameOf, Strike } from './sweep-strike.ts';
+import { type Aim, anyFired, areAlike, nameOf, Strike } from './sweep-strike.ts';
 import { type Findings, SweepTraffic } from './sweep-traffic.ts';
 import { tally } from './tally.ts';
 
-const TRIES = 3;
+const TRIES = 5;
 /** Longer than any permit and lease lasts. */
 const LONG_FREEZE_MS = 7_000;
 const LONG_FREEZES = 0.06;
@@ -148,8 +148,7 @@ export class Sweep {
   }
 
   #nextTurn(way: Way): number {
-    const next = this.#queues[way][0];
-    return next === undefined ? Number.POSITIVE_INFINITY : this.#turn(way, next);
+    return this.#queues[way][0]?.nth ?? Number.POSITIVE_INFINITY;
   }
 
   /** Undefined: there is none, or the sweep is aimed at one place. */
@@ -161,21 +160,35 @@ export class Sweep {
   }
 
   async #strike(world: World, aim: Aim, round: Injected[]): Promise<void> {
-    const strike = await Strike.begin(world, aim);
-    if ((await anyFired([strike])) && aim.signal === 'SIGSTOP') await this.#hold();
-    const fired = await strike.end();
-    if (fired) {
-      this.#injected(aim, rowOf(aim), 'alone', round);
-      this.#alone.add(aim);
+    const strike = await Strike.begin(world, this.#together('alone', aim));
+    if ((await anyFired([strike], strike.patienceMs)) && strike.signal === 'SIGSTOP') await this.#hold();
+    const met = await strike.end();
+    if (met !== undefined) {
+      this.#injected(met, rowOf(met), 'alone', round);
+      this.#isDone('alone', met);
     }
     if (this.#options.only !== undefined) this.#queues.alone.push(aim);
-    else if (!fired) this.#again('alone', aim);
+    else this.#again('alone', strike, met === undefined ? strike.aims : []);
+  }
+
+  /**
+   * What is seldom passed is waited for with all others like it that were waited for in vain: the first that is met is
+   * struck. Not so what is passed often: a part that is struck wherever it goes next gets nowhere.
+   */
+  #together(way: Way, aim: Aim): readonly [Aim, ...Aim[]] {
+    if (this.#triesOf(way, aim) === 0) return [aim];
+    const others = this.#queues[way].filter((other) => this.#triesOf(way, other) > 0 && areAlike(other, aim));
+    return [aim, ...others];
+  }
+
+  #triesOf(way: Way, aim: Aim): number {
+    return this.#tries.get(nameIn(way, aim)) ?? 0;
   }
 
   /** Whichever is passed first: its part stays down or frozen until the other one is met as well. */
   async #strikePair(world: World, aims: readonly [Aim, Aim], round: Injected[]): Promise<void> {
-    const both = await Promise.all(aims.map((aim) => Strike.begin(world, aim)));
-    if (await anyFired(both)) {
+    const both = await Promise.all(aims.map((aim) => Strike.begin(world, this.#together('pairs', aim))));
+    if (await anyFired(both, Math.max(...both.map(({ patienceMs }) => patienceMs)))) {
       const waiting = both.filter(({ fired }) => !fired);
       if (waiting.length === 0 || (await anyFired(waiting))) await this.#hold();
     }
@@ -186,21 +199,27 @@ export class Sweep {
     const down = both.filter((strike) => !waiting.includes(strike));
     for (const strike of shuffled(down, this.#options.random)) await strike.end();
     if (paired) this.#pairs.met(...aims);
-    const met = both.filter(({ fired }) => fired);
-    if (met.length === 1) for (const { aim } of met) this.#wasAlone(aim);
-    for (const { aim, fired } of both) {
-      if (paired) this.#paired.add(aim);
-      if (fired) this.#injected(aim, paired ? PAIRS_ROW : rowOf(aim), 'pairs', round);
-      // One that was in a pair before was only lent to this one.
-      if (!this.#paired.has(aim)) this.#again('pairs', aim);
+    const met = both.flatMap(({ fired }) => fired ?? []);
+    // The other one was waited for in vain.
+    if (met.length === 1) for (const aim of met) this.#isDone('alone', aim);
+    for (const aim of met) {
+      if (paired) this.#isDone('pairs', aim);
+      this.#injected(aim, paired ? PAIRS_ROW : rowOf(aim), 'pairs', round);
+    }
+    for (const strike of both) {
+      const inVain = strike.fired === undefined ? strike.aims : [strike.fired];
+      this.#again('pairs', strike, paired ? [] : inVain);
     }
   }
 
-  /** For as long as its pair was waited for in vain. */
-  #wasAlone(aim: Aim): void {
-    this.#alone.add(aim);
-    this.#queues.alone = this.#queues.alone.filter((other) => other !== aim);
-    this.#unreached.delete(nameOf(aim));
+  #doneIn(way: Way): Set<Aim> {
+    return way === 'alone' ? this.#alone : this.#paired;
+  }
+
+  #isDone(way: Way, aim: Aim): void {
+    this.#doneIn(way).add(aim);
+    this.#queues[way] = this.#queues[way].filter((other) => other !== aim);
+    this.#unreached.delete(nameIn(way, aim));
   }
 
   #injected(aim: Aim, row: string, way: Way, round: Injected[]): void {
@@ -210,13 +229,19 @@ export class Sweep {
     if (this.#options.until === undefined) tally(row).injected();
   }
 
-  #again(way: Way, aim: Aim): void {
-    if (way === 'alone' && this.#alone.has(aim)) return;
-    const name = nameIn(way, aim);
-    const tries = (this.#tries.get(name) ?? 0) + 1;
-    this.#tries.set(name, tries);
-    if (tries < TRIES) this.#queue(way, [aim]);
-    else this.#unreached.add(name);
+  /** What is left of a strike's aims, of which some were waited for in vain. */
+  #again(way: Way, { aims: [first, ...others] }: Strike, inVain: readonly Aim[]): void {
+    const done = this.#doneIn(way);
+    const stillThere = others.filter((aim) => this.#queues[way].includes(aim));
+    this.#queues[way] = this.#queues[way].filter((aim) => !stillThere.includes(aim));
+    for (const aim of [...stillThere, first]) {
+      // Also one that was in a pair before, and was only lent to this one.
+      if (done.has(aim)) continue;
+      const name = nameIn(way, aim);
+      if (inVain.includes(aim)) this.#tries.set(name, this.#triesOf(way, aim) + 1);
+      if (this.#triesOf(way, aim) < TRIES) this.#queue(way, [aim]);
+      else this.#unreached.add(name);
+    }
   }
 
   /** How long a part stays as it is. */
@@ -262,15 +287,9 @@ export class Sweep {
     for (const way of WAYS) this.#queue(way, shuffled(fresh, random));
   }
 
-  /** First each place once, in any order; then its later passes, and what was waited for in vain. */
+  /** First each place once, in any order; then its later passes. */
   #queue(way: Way, aims: readonly Aim[]): void {
-    this.#queues[way] = [...this.#queues[way], ...aims].toSorted(
-      (a, b) => this.#turn(way, a) - this.#turn(way, b),
-    );
-  }
-
-  #turn(way: Way, aim: Aim): number {
-    return aim.nth + (this.#tries.get(nameIn(way, aim)) ?? 0);
+    this.#queues[way] = [...this.#queues[way], ...aims].toSorted((a, b) => a.nth - b.nth);
   }
 
   /** Everything comes to rest, and is looked at. */
