@@ -1,4 +1,4 @@
-import { expect } from 'vitest';
+import { afterEach, expect, vi } from 'vitest';
 import { z } from 'zod';
 import { ToolRejected } from '../../src/core/execution/tool-rejected.ts';
 import { defineTool } from '../../src/core/tool/tool.ts';
@@ -13,6 +13,8 @@ import { attackedGuard, CONTEXT } from './attacked-guard.ts';
 /** An agent that names a URL, and a stranger who owns the name in it and the server behind it. */
 
 const internet = internetForTests();
+// Other files run in this process.
+afterEach(() => void vi.unstubAllEnvs());
 
 const input = z.strictObject({ url: publicHttpsUrl() });
 /** As the documentation says it for a tool whose only call this is. */
@@ -280,21 +282,19 @@ attackRow(20, {
     [
       'an environment that turns the check of certificates off',
       async () => {
-        await inEnvironment({ NODE_TLS_REJECT_UNAUTHORIZED: '0' }, async () => {
-          internet.names.set('inside.example.net', [PUBLIC_4]);
-          expect(await refusalOf(internet.fetch('https://inside.example.net/'))).toBe('not_connected');
-        });
+        vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+        internet.names.set('inside.example.net', [PUBLIC_4]);
+        expect(await refusalOf(internet.fetch('https://inside.example.net/'))).toBe('not_connected');
         expect(internet.received).toEqual([]);
       },
     ],
     [
       'an environment that sends every call through a proxy',
       async () => {
-        const names = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'NODE_USE_ENV_PROXY'];
-        const proxy = Object.fromEntries(names.map((name) => [name, 'http://127.0.0.1:9']));
-        await inEnvironment(proxy, async () => {
-          expect((await internet.fetch('https://api.example.com/')).status).toBe(200);
-        });
+        for (const name of ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'NODE_USE_ENV_PROXY']) {
+          vi.stubEnv(name, 'http://127.0.0.1:9');
+        }
+        expect((await internet.fetch('https://api.example.com/')).status).toBe(200);
         expect(internet.dialed).toEqual([`${PUBLIC_4} 443`]);
       },
     ],
@@ -346,17 +346,3 @@ attackRow(20, {
     ],
   ],
 });
-
-/** Afterwards the variables are what they were: other files run in this process. */
-async function inEnvironment(values: Readonly<Record<string, string>>, work: () => Promise<void>) {
-  const before = Object.keys(values).map((name) => [name, process.env[name]] as const);
-  Object.assign(process.env, values);
-  try {
-    await work();
-  } finally {
-    for (const [name, value] of before) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
-  }
-}

@@ -21,8 +21,7 @@ const MOST_LISTED = 3;
 
 /** @type {Map<string, number>} */
 const passed = new Map();
-/** Whichever comes first: then the others are gone. */
-/** @type {(Armed & { left: number })[]} */
+/** @type {(Armed & { left: number })[]} Whichever comes first: then the others are gone. */
 let armed = [];
 
 let begin = () => {};

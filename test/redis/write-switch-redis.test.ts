@@ -258,6 +258,8 @@ describe('an off that is not confirmed', () => {
       confirmedShards: 4,
       since: answer.since,
     });
+    const [everything] = (await stores.writeSwitch.status()).off;
+    expect(everything).toMatchObject({ by: OPERATOR, why: 'incident' });
     const flips = (await stores.audit.read({ limit: 100 })).filter(({ kind }) => kind === 'switch.off');
     expect(flips).toHaveLength(4);
   });
